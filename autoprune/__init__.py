@@ -7,7 +7,7 @@
     front.pick(prefer="size").save("deploy")
     autoprune.load("deploy").recommend(user=42, k=10)
 
-Names are imported when they are first used, so that loading an artifact does not wait for the search.
+Names are imported on first use, so that loading an artifact does not wait for the search code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from autoprune.module.lookup import standing_rows
     from autoprune.module.own import ModuleTask
 
-_HOMES = {
+_ATTRIBUTES = {
     "AutopruneError": "autoprune.errors",
     "ModuleTask": "autoprune.module.own",
     "front": "autoprune.api",
@@ -35,7 +35,7 @@ _HOMES = {
     "verify_study": "autoprune.api",
 }
 
-_ROOMS = {"metrics": "autoprune.metrics", "plots": "autoprune.views.plots", "testing": "autoprune.testing"}
+_MODULES = {"metrics": "autoprune.metrics", "plots": "autoprune.views.plots", "testing": "autoprune.testing"}
 
 __all__ = [
     "AutopruneError",
@@ -50,17 +50,17 @@ __all__ = [
 ]
 
 
-_ANSWERING = {"AutopruneError", "load"}
-"""What needs nothing but what answers."""
+_SERVING = {"AutopruneError", "load"}
+"""Names that need only the packages for serving."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES and name not in _ROOMS:
+    if name not in _ATTRIBUTES and name not in _MODULES:
         raise AttributeError(f"module 'autoprune' has no attribute {name!r}")
-    if name not in _ANSWERING:
+    if name not in _SERVING:
         from autoprune.extras import need
 
         need("torch", "search", f"autoprune.{name}")
-    if name in _ROOMS:
-        return importlib.import_module(_ROOMS[name])
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
+    return getattr(importlib.import_module(_ATTRIBUTES[name]), name)

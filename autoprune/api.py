@@ -1,4 +1,4 @@
-"""Searches and fronts from Python, asked for as on the command line."""
+"""Searches and fronts from Python, with the same overrides and limits as on the command line."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def search(
     report: Callable[[Progress], None] = lambda progress: None,
     **values: object,
 ) -> Front:
-    """Runs a study, or goes on with one that was stopped; verifies its finalists, and returns its front.
+    """Runs a study, or resumes a stopped one; verifies its finalists, and returns its front.
 
     Args:
         overrides: as on the command line, e.g. "task=movielens", "study.minutes=10".
-        config_dir: a folder of your own with space/, requirements/ … beside the shipped ones.
+        config_dir: your own folder with space/, requirements/ …, in addition to the shipped ones.
         report: called whenever a candidate is finished.
-        values: the same by key, taken as they are: texts, paths, numbers, lists, mappings or None. Keys have dots, so
-            that most are given as `**{"task.data.path": path}`.
+        values: overrides by key, with Python values: texts, paths, numbers, lists, mappings or None. Most keys have
+            dots, so pass them as `**{"task.data.path": path}`.
 
     Raises:
-        AutopruneError: an override cannot be, or there is no such folder; nothing is written then.
+        AutopruneError: an override is not valid, or there is no such folder; nothing is written then.
 
     Example:
         front = autoprune.search("task=movielens", "study.name=careful", "study.minutes=10")
@@ -48,7 +48,7 @@ def search(
     for key in values:
         if not OVERRIDE.fullmatch(f"{key}="):
             raise AutopruneError(
-                f"{key!r}: a key with dots, such as task.dim, is given a value; what takes a key out is an override: "
+                f"{key!r}: only a key with dots, such as task.dim, takes a value; to remove a key, pass an override: "
                 'search("~task.data.path").'
             )
     overrides = (*overrides, *(f"{key}={written(value)}" for key, value in values.items()))
@@ -63,17 +63,17 @@ def search(
 def _check_override(override: object) -> None:
     if not isinstance(override, str):
         raise AutopruneError(
-            f'{override!r}: an override is a text, key=value, and several are several arguments: search("task=stsb", '
-            f'"task.data.path=stsb/"); but got {type(override).__name__}.'
+            f"{override!r}: an override must be a text key=value, and each must be an argument of its own: "
+            f'search("task=stsb", "task.data.path=stsb/"); but got {type(override).__name__}.'
         )
     if override.startswith("-"):
         raise AutopruneError(
-            f"{override!r}: flags belong to the command line; from Python, overrides alone are given, key=value."
+            f"{override!r}: flags work only on the command line; from Python, pass overrides key=value."
         )
 
 
 def open_study(name: str, *, runs: str | os.PathLike[str] = "runs") -> Record:
-    """A study that was run before: what it was asked, and every candidate.
+    """The record of a study that was run before: its definition, and every candidate.
 
     Raises:
         AutopruneError: there is no such study.
@@ -85,14 +85,14 @@ def front(name: str, *, runs: str | os.PathLike[str] = "runs", **limits: Unpack[
     """The front of a study that was run before, under its own requirements or others; nothing is trained.
 
     Args:
-        runs: where studies live.
-        limits: in place of the study's: `floors`, e.g. ["ndcg@20=0.97x"], and `ceilings`, e.g. ["latency_ms=0.5x"];
-            `profile`, requirements in place of the study's, e.g. "latency_sensitive"; `prefer`, what is picked:
-            `quality`, `size` or `latency`; `format`, what candidates must be writable in, such as
+        runs: the folder of all studies.
+        limits: these replace the study's: `floors`, e.g. ["ndcg@20=0.97x"], and `ceilings`, e.g. ["latency_ms=0.5x"];
+            `profile`, a whole set of requirements, e.g. "latency_sensitive"; `prefer`, the pick is the best in it:
+            `quality`, `size`, `latency` or `index`; `format`, in which candidates must be writable, such as
             "sentence-transformers".
 
     Raises:
-        AutopruneError: there is no such study, or the limits cannot be.
+        AutopruneError: there is no such study, or the limits are not valid.
 
     Example:
         front = autoprune.front("careful", floors=["ndcg@20=0.97x"], prefer="latency")
@@ -111,21 +111,21 @@ def verify_study(
     working: Callable[[str], None] = lambda message: None,
     **limits: Unpack[Asked],
 ) -> Front:
-    """Measures the finalists of a study once more, on test data that the search never saw; returns its front.
+    """Measures the finalists of a study again, on test data that the search never saw; returns its front.
 
-    Each point then has `verified`, its readings on test data, beside `found`, those of the search. What was verified
-    on this machine before is not measured again.
+    Each point then has `verified`, its readings on test data, besides `found`, those of the search. Candidates that
+    were verified on this machine before are not measured again.
 
     Args:
-        runs: where studies live.
-        everything: whether every candidate is verified, not the baseline, the presets and the front alone.
-        again: whether what was verified on this machine is measured anew, in place of what it was.
-        rounds: processes that time each artifact; an interval of latency takes at least 3.
+        runs: the folder of all studies.
+        everything: whether every candidate is verified, not only the baseline, the presets and the front.
+        again: whether earlier verifications on this machine are measured again and replaced.
+        rounds: processes that time each artifact; an interval of latency needs at least 3.
         working: called with a short message about the work in progress.
-        limits: in place of the study's, as in `front`.
+        limits: they replace the study's, as in `front`.
 
     Raises:
-        AutopruneError: there is no such study, its data is not what it was, or an artifact is damaged.
+        AutopruneError: there is no such study, its data has changed, or an artifact is damaged.
 
     Example:
         front = autoprune.verify_study("careful")
@@ -137,4 +137,4 @@ def verify_study(
 
 def _study(name: str, runs: str | os.PathLike[str]) -> Path:
     """The folder of a study."""
-    return at_home(place_of(runs, "runs, where studies live,")) / place_of(name, "the name of a study")
+    return at_home(place_of(runs, "runs, the folder of all studies,")) / place_of(name, "the name of a study")

@@ -26,7 +26,7 @@ from autoprune.views.terminal import Watch, exit_codes, print_front, terminal
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Runs one study, or under --multirun one for each combination.
+    """Runs one study, or with --multirun one for each combination.
 
     Args:
         arguments: the command line without the program's name.
@@ -54,8 +54,8 @@ def run(arguments: Sequence[str]) -> None:
             )
         _print_end(console, front)
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print them in one way
-    # Hydra keeps a note of a sweep; the studies do
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, and we print them all alike
+    # Hydra writes a record of a sweep; ours is enough
     with tempfile.TemporaryDirectory() as scratch, readable_errors(words=chosen(arguments)):
         sys.argv[1:] = [*theirs, f"hydra.sweep.dir={scratch}"]
         run_one()
@@ -66,5 +66,5 @@ def _print_end(console: Console, front: Front) -> None:
     print_front(console, front)
     if len(front) and front.pick().number:
         pick, show = record.verb("pick", "--to", "DIR"), record.verb("show", "NUMBER")
-        taken = f"(takes {best(front)}; any other: {show})"
-        console.print(f"\nNext: {pick}    {taken}", highlight=False, markup=False, soft_wrap=True)
+        explained = f"(takes {best(front)}; any other: {show})"
+        console.print(f"\nNext: {pick}    {explained}", highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""When work has to stop: looked at in every phase of a study, every few seconds."""
+"""Deadlines, which every phase of a study checks every few seconds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from autoprune.errors import AutopruneError
 
 
 class OutOfTime(AutopruneError):
-    """The time of a run is over; what can go on from where it was is kept.
+    """The time of a run is over; work that can be resumed is kept.
 
     Args:
-        doing: what was being done, and how far it was.
+        doing: what was being done, and how far it had got.
     """
 
     def __init__(self, doing: str) -> None:
@@ -23,29 +23,29 @@ class OutOfTime(AutopruneError):
 
 @dataclass(frozen=True)
 class Deadline:
-    """A moment on this machine's clock; by default one that never comes.
+    """A moment on this machine's clock; by default it never comes.
 
     Attributes:
-        at: as `time.monotonic` tells it.
+        at: in terms of `time.monotonic`.
     """
 
     at: float = math.inf
 
     @staticmethod
     def after(seconds: float) -> Deadline:
-        """So many seconds from now."""
+        """The deadline so many seconds from now."""
         return Deadline(time.monotonic() + seconds)
 
     @property
     def left(self) -> float:
-        """Seconds until then; below 0 once it is over."""
+        """Seconds until the deadline; negative once it has passed."""
         return self.at - time.monotonic()
 
     def check(self, doing: str) -> None:
-        """Stops what is being done if the time is over.
+        """Stops work if the time is over.
 
         Raises:
-            OutOfTime: it is.
+            OutOfTime: the time is over.
         """
         if self.left <= 0:
             raise OutOfTime(doing)
@@ -55,7 +55,7 @@ NEVER = Deadline()
 
 
 def clock(seconds: float) -> str:
-    """A length of time: `0:07`, `12:34`, `3:04:00`; never less than a second."""
+    """A duration as `0:07`, `12:34` or `3:04:00`; at least one second."""
     minutes, rest = divmod(max(1, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

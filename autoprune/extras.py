@@ -1,4 +1,4 @@
-"""Packages that are not always installed: what needs one says so, and how it is had."""
+"""Optional packages: whether one is installed, and an error that says how to install it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from autoprune.errors import AutopruneError
 
 
 def has(package: str) -> bool:
-    """Whether a package is installed; found without importing it, which may take seconds."""
+    """Whether a package is installed. The package is not imported, which can take seconds."""
     try:
-        found = importlib.util.find_spec(package)
-    except (ImportError, ValueError):  # it is kept from being imported
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # its import is blocked
         return False
-    return found is not None and found.origin is not None  # a folder that happens to have the name is no package
+    return spec is not None and spec.origin is not None  # a folder that happens to have this name is not the package
 
 
 def need(package: str, extra: str, what: str, *, distribution: str = "", instead: str = "") -> None:
-    """Says what needs a package that is not installed.
+    """Requires that a package is installed.
 
     Args:
-        package: as it is imported.
-        extra: of pyproject.toml, which brings it.
-        what: needs it, at the beginning of a sentence.
-        distribution: the name by which it is installed, where that is another one.
-        instead: what else the user can do.
+        package: the name it is imported by.
+        extra: the extra in pyproject.toml that installs it.
+        what: what needs the package; begins the error message.
+        distribution: the name it is installed by, if different.
+        instead: another way out for the user.
 
     Raises:
         AutopruneError: the package is not installed.

@@ -1,7 +1,7 @@
-"""The families of models: a row each. A row holds names alone; what they name is imported when it is first used.
+"""The families of models, one row each. A row holds only names; the objects they name are imported on first use.
 
-To add one: a folder with its model, its task and what serves it, and a row here. What people can set stands in
-`conf/task/`, and pyproject.toml lists the folder for the wheel.
+To add a family, add a folder with its model, its task and the class that serves it, and a row here. Its settings go
+into `conf/task/`, and pyproject.toml must list the folder so that the wheel contains it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from autoprune.extras import need
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Models of one kind. Names are `module:attribute`.
+    """Models of one kind. Objects are named as `module:attribute`.
 
     Attributes:
-        kind: as the manifest of an artifact says it.
-        serves: what answers for an artifact's parts, called with these and with `device`.
-        tasks: by name, what makes the task from its section of a config: `autoprune.tasks.task.TaskMaker`.
-        needs: a package without which its artifacts cannot answer, and the extra that brings it.
-        formats: by name, in what formats of its own an artifact can be written: `autoprune.artifacts.formats.Format`.
-        hands_over: whether it hands its tables over (`Served.exported`), so that `TABLE_FORMATS` can write them.
+        kind: the `kind` in an artifact's manifest.
+        serves: the class or function that turns an artifact's parts and a `device` into a served model.
+        tasks: the `autoprune.tasks.task.TaskMaker` of each task, by task name.
+        needs: a package that its artifacts need to answer, and the extra that installs it.
+        formats: the family's own formats for artifacts, by name: `autoprune.artifacts.formats.Format`.
+        hands_over: whether its models export their tables (`Served.exported`), so that `TABLE_FORMATS` can write them.
     """
 
     kind: str
@@ -42,7 +42,7 @@ TABLE_FORMATS = {
     "parquet": "autoprune.exports.arrays:PARQUET",
     "faiss": "autoprune.exports.faiss_index:FAISS",
 }
-"""The formats of tables, whichever family they come from."""
+"""Formats that can write the tables of any family that exports them."""
 
 FAMILIES = {
     row.kind: row
@@ -91,19 +91,19 @@ FAMILIES = {
 
 
 def what_serves(kind: object) -> Any:
-    """What answers for the parts of artifacts of a kind: called with these and a device, it gives a `Served`.
+    """The class or function that serves artifacts of a kind: given their parts and a device, it returns a `Served`.
 
     Raises:
-        AutopruneError: this version knows none, or a package that it needs is not installed.
+        AutopruneError: this version does not know the kind, or a package that it needs is not installed.
     """
-    known = FAMILIES.get(str(kind))
-    if known and known.needs:
-        need(*known.needs, f"an artifact of the kind {kind!r}")
+    family = FAMILIES.get(str(kind))
+    if family and family.needs:
+        need(*family.needs, f"an artifact of the kind {kind!r}")
     return _named("artifact kind", kind, {row.kind: row.serves for row in FAMILIES.values()})
 
 
 def task_maker(name: object) -> Any:
-    """What makes the task of a name, a `TaskMaker`.
+    """The `TaskMaker` of a task, by the task's name.
 
     Raises:
         AutopruneError: there is no such task.
@@ -112,7 +112,7 @@ def task_maker(name: object) -> Any:
 
 
 def formats_of(family: Family) -> dict[str, str]:
-    """By name, in what formats the artifacts of a family can be written, beside autoprune's own."""
+    """The formats that a family's artifacts can be written in besides autoprune's own, by name."""
     return {**family.formats, **(TABLE_FORMATS if family.hands_over else {})}
 
 
@@ -122,17 +122,17 @@ def kinds_of(format: str) -> list[str]:
 
 
 def family_format(name: str) -> Any:
-    """The `Format` of a name that a family brings.
+    """The `Format` of that name, defined by a family.
 
     Raises:
-        AutopruneError: no family brings it.
+        AutopruneError: no family defines it.
     """
-    places = {form: place for row in FAMILIES.values() for form, place in formats_of(row).items()}
+    places = {format: place for row in FAMILIES.values() for format, place in formats_of(row).items()}
     return _named("--format", name, places)
 
 
 def _named(what: str, name: object, places: Mapping[str, str]) -> Any:
-    """The object at the place (`module:attribute`) that a name has."""
+    """The object that a name stands for; `places` maps names to `module:attribute`."""
     if name not in places:
         raise unknown(what, name, places)
     module, _, attribute = places[str(name)].partition(":")

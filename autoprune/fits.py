@@ -1,4 +1,4 @@
-"""Whether what was read from a file has the types it was written with."""
+"""Checks that values read from a file have the types they were written with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of an annotated type, and all that is within it.
+    """Whether a value, and everything in it, has an annotated type.
 
     Args:
         hint: a class, a dataclass, a union, or a dict, list, tuple or Mapping of these.
@@ -21,7 +21,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 @functools.cache
 def _test(hint: Any) -> Callable[[Any], bool]:
-    """A hint taken apart once: files hold many values of few types."""
+    """The test for a hint, built once: files hold many values of few types."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return lambda value: True
@@ -40,13 +40,13 @@ def _test(hint: Any) -> Callable[[Any], bool]:
             isinstance(value, typing.cast(type, hint))
             and all(test(getattr(value, name)) for name, test in fields.items())
         )
-    if hint in (int, float):  # JSON writes 1.0 as 1 at times, and counts are compared with sums
+    if hint in (int, float):  # JSON may write 1.0 as 1, and counts are compared with sums
         return lambda value: isinstance(value, int | float) and not isinstance(value, bool)
     return lambda value: isinstance(value, hint)
 
 
 def _plain(hint: Any) -> frozenset[type]:
-    """Types of which all values are of a hint: most are of one of these, and need not be looked at further."""
+    """Types whose values all fit a hint: most values have one of them and need no further test."""
     if isinstance(hint, types.UnionType):
         return frozenset().union(*map(_plain, typing.get_args(hint)))
     if hint in (int, float):
@@ -55,6 +55,6 @@ def _plain(hint: Any) -> frozenset[type]:
 
 
 def _all_fit(hint: Any) -> Callable[[Iterable[Any]], bool]:
-    """Whether all of many values are of a type; a file has thousands of numbers."""
+    """A test of many values at once; a file has thousands of numbers."""
     plain, test = _plain(hint), _test(hint)
     return lambda values: plain.issuperset(map(type, values)) or all(map(test, values))

@@ -1,4 +1,4 @@
-"""Which machine this is (latencies are only compared where the fingerprint is the same), and its memory."""
+"""The machine's fingerprint (only latencies with equal fingerprints are compared), its threads and its memory."""
 
 from __future__ import annotations
 
@@ -20,20 +20,27 @@ if TYPE_CHECKING:
     import torch
 
 GPU_SHARE = 16
-"""The part of a GPU's memory that a block of a computation may take up is the whole divided by this."""
+"""A block of a computation may take up 1/`GPU_SHARE` of a GPU's memory."""
 
 THREADS = 1
-"""That everything is timed on: whoever times on two shares them with whatever else the machine does."""
+"""Everything is timed on one thread: more threads would share their cores with other work on the machine."""
+
+TIMING = 2
+"""The number of the current rules for timing: under other rules, the same artifact takes other milliseconds.
+
+1. BLAS and tokenizers computed on all cores. Fingerprints of that time do not contain this number.
+2. Everything computes on `THREADS`.
+"""
 
 
 @functools.cache
 def machine(device: str = "cpu") -> dict[str, str | int]:
-    """What a latency depends on beside the artifact, and `id`, ten digits that stand for all of it.
+    """What a latency depends on besides the artifact, and `id`, a fingerprint of ten digits.
 
     Args:
         device: that the artifacts answer on, as `study.device` names it.
     """
-    import torch  # here, because what serves is not timed by it
+    import torch  # here, because serving does not need it
 
     facts: dict[str, str | int] = {
         "cpu": processor(),
@@ -45,11 +52,12 @@ def machine(device: str = "cpu") -> dict[str, str | int]:
         "faiss": version_of("faiss-cpu", "faiss-gpu", "faiss"),
         "onnxruntime": version_of("onnxruntime", "onnxruntime-gpu"),
         "threads": THREADS,
+        "timing": TIMING,
         "kernels": os.environ.get("AUTOPRUNE_KERNELS", "chosen"),
     }
     if torch.cuda.is_available():
         facts["gpu"] = torch.cuda.get_device_name()
-    if device != "cpu":  # the same machine is another one to what answers on its CPU
+    if device != "cpu":  # so that the fingerprint differs from that of the machine's CPU
         facts["device"] = device
         if torch.cuda.is_available():
             facts["gpu"] = torch.cuda.get_device_name(device)
@@ -58,25 +66,25 @@ def machine(device: str = "cpu") -> dict[str, str | int]:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def threads() -> int:
-    """Threads that a computation may take: those of torch where it is in use, else of OpenMP, else all cores."""
+    """The number of threads for a computation: torch's if it is loaded, else OpenMP's if it is set, else all cores."""
     if "torch" in sys.modules:
         return int(sys.modules["torch"].get_num_threads())
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return int(told) if told.isdecimal() and int(told) > 0 else cores()
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    return int(setting) if setting.isdecimal() and int(setting) > 0 else cores()
 
 
 def memory() -> int:
-    """Bytes of memory that this machine, or the container on it, has in all; 2**63 where nobody knows."""
+    """The total memory of this machine, or of the container, in bytes; 2**63 if unknown."""
     try:
         limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    except (AttributeError, ValueError, OSError):  # no POSIX
+    except (AttributeError, ValueError, OSError):  # not POSIX
         limits = [2**63]
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         try:
@@ -87,14 +95,15 @@ def memory() -> int:
 
 
 def at_once(device: str | torch.device, row_bytes: int, *, usual: int) -> int:
-    """How many rows of a block a device computes at a time, at least one.
+    """How many rows a device computes at a time, at least one.
+
+    On a GPU, as many as fit into 1/`GPU_SHARE` of its memory: fewer would be slow, more might not fit. The total memory
+    counts, not the free memory, because the results of different blocks differ by rounding.
 
     Args:
-        device: on a GPU as many as take up 1/`GPU_SHARE` of its memory, few or many: it is slow with little to do, and
-            nothing can be computed with what does not fit. All of its memory is meant, not what is free: results differ
-            by rounding where blocks do.
-        row_bytes: that a row takes.
-        usual: the number on a CPU, where a block is to stay in the caches.
+        device: that computes.
+        row_bytes: the bytes that a row takes.
+        usual: the number on a CPU, where a block should fit into the caches.
     """
     if str(device).partition(":")[0] != "cuda":
         return usual
@@ -104,9 +113,9 @@ def at_once(device: str | torch.device, row_bytes: int, *, usual: int) -> int:
 
 
 def give_back_memory() -> None:
-    """Gives memory that was freed back to the system.
+    """Returns freed memory to the system.
 
-    glibc keeps what tensors of ever other sizes leave between those that stay: over a search, gigabytes.
+    glibc keeps the gaps between live tensors when tensors of many sizes are freed: gigabytes over a search.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library than glibc
         ctypes.CDLL(None).malloc_trim(0)
@@ -114,10 +123,10 @@ def give_back_memory() -> None:
 
 @functools.cache
 def fastest_products(device: torch.device) -> torch.dtype:
-    """What a device multiplies matrices in fastest while training: bfloat16 or float32.
+    """The type in which a device multiplies matrices fastest in training: bfloat16 or float32.
 
-    Measured on a CPU, and not looked up: with the instructions for it bfloat16 is several times as fast as float32,
-    without them several times as slow.
+    On a CPU this is measured: with instructions for bfloat16 it is several times faster than float32, without them
+    several times slower.
     """
     import torch  # as above
 
@@ -126,19 +135,19 @@ def fastest_products(device: torch.device) -> torch.dtype:
     seconds = {}
     for precision in (torch.float32, torch.bfloat16):
         left, right = torch.ones(256, 384, dtype=precision), torch.ones(384, 1024, dtype=precision)
-        taken = []
+        times = []
         for _ in range(7):
             start = time.perf_counter()
             left @ right
-            taken.append(time.perf_counter() - start)
-        seconds[precision] = sorted(taken)[len(taken) // 2]
-    # What is converted to and fro costs time too.
+            times.append(time.perf_counter() - start)
+        seconds[precision] = sorted(times)[len(times) // 2]
+    # The factor allows for the time of conversions.
     return torch.bfloat16 if 1.5 * seconds[torch.bfloat16] < seconds[torch.float32] else torch.float32
 
 
 def version_of(*names: str) -> str:
-    """The version of the first of these distributions that is installed, found without importing it; or `none`."""
-    from importlib import metadata  # here, because it takes as long to import as a small artifact
+    """The version of the first of these distributions that is installed, without importing it; `none` if none is."""
+    from importlib import metadata  # here, because importing it takes as long as loading a small artifact
 
     for name in names:
         try:

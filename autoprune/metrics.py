@@ -1,6 +1,6 @@
-"""Metrics for tasks of one's own: functions of rows, larger is better.
+"""Metrics for your own tasks: functions of rows, larger is better.
 
-All count by `unit`, a column of the rows: what is drawn and left out together, such as a user.
+All count by `unit`, a column of the rows: rows of one unit, such as a user, are drawn or left out together.
 """
 
 from __future__ import annotations
@@ -22,48 +22,49 @@ from autoprune.tasks.ranking import RankingMetric, ranking_metrics
 UNIT = "unit"
 
 SURE = 1e-7
-"""A probability is taken for no nearer to 0 or 1 than this."""
+"""Probabilities are clipped to be no nearer to 0 or 1 than this."""
 
 GROUPS = 100
-"""Of units, of which each is left out in turn."""
+"""Groups of units, each of which is left out once."""
 
 
 def ranking(*names: str) -> dict[str, RankingMetric]:
-    """Metrics called `recall@20`, `ndcg@10` or `hit_rate@5`, for any cut-off, of a column `rank` as of `ranks`.
+    """Metrics by their names, `recall@20`, `ndcg@10` or `hit_rate@5` with any cut-off.
 
-    A row is one thing that is wanted; `unit` says of whom, such as a user.
+    They read a column `rank`, as `ranks` computes it. Each row is one target; `unit` is whose target it is, such as a
+    user.
 
     Raises:
-        AutopruneError: a name is not of that form.
+        AutopruneError: a name has another form.
     """
     return ranking_metrics(names, unit=UNIT)
 
 
 def ranks(scores: Tensor, wanted: Tensor) -> Tensor:
-    """Where wanted rows stand when all are put in order by their scores, float32 in the shape of `wanted`; 1 is best.
+    """The ranks of wanted rows when all rows are sorted by their scores, float32 in the shape of `wanted`; 1 is best.
 
-    Of equal scores that of the earlier row comes first. What scores -inf, such as rows that are gone, is not found and
-    ranks at inf. Scores among which there is NaN have no order: nan.
+    Of equal scores, the earlier row comes first. A row that scores -inf, such as a removed one, ranks at inf. A query
+    with a NaN among its scores has no order; its ranks are nan.
 
     Args:
         scores: of all rows, larger is better, [queries, rows].
-        wanted: positions of rows, int64 [queries] or [queries, wanted of each].
+        wanted: positions of rows, int64 [queries] or [queries, wanted rows of each].
     """
-    places, each = torch.arange(scores.shape[1], device=scores.device), wanted.numel() // max(len(scores), 1)
-    found = torch.empty(len(scores), each, device=scores.device)
-    for at, one in enumerate(wanted.reshape(len(scores), each, 1).unbind(1)):
-        mine = scores.gather(1, one)
-        ahead = (scores > mine) | ((scores == mine) & (places < one))
-        found[:, at] = torch.where(mine[:, 0] == -torch.inf, torch.inf, ahead.sum(1) + 1.0)
-    return found.where(~scores.isnan().any(1, keepdim=True), torch.nan).reshape(wanted.shape)
+    places, per_query = torch.arange(scores.shape[1], device=scores.device), wanted.numel() // max(len(scores), 1)
+    result = torch.empty(len(scores), per_query, device=scores.device)
+    for at, row in enumerate(wanted.reshape(len(scores), per_query, 1).unbind(1)):
+        score = scores.gather(1, row)
+        ahead = (scores > score) | ((scores == score) & (places < row))
+        result[:, at] = torch.where(score[:, 0] == -torch.inf, torch.inf, ahead.sum(1) + 1.0)
+    return result.where(~scores.isnan().any(1, keepdim=True), torch.nan).reshape(wanted.shape)
 
 
 @dataclass(frozen=True)
 class Mean(MeanMetric):
-    """The mean of a column: over the rows of a unit, then over units. For accuracy, and whatever rows have a value of.
+    """The mean of a column: over the rows of each unit, then over units. For accuracy and other values of rows.
 
     Attributes:
-        column: of the rows, numbers.
+        column: a column of numbers.
     """
 
     column: str
@@ -75,7 +76,7 @@ class Mean(MeanMetric):
 
 
 class Smooth(Metric):
-    """A metric of which it is known how much each row moves it; bootstrap samples are read off these to first order.
+    """A metric that knows how much each row moves it; bootstrap samples are first-order estimates from these moves.
 
     That is the infinitesimal jackknife (Jaeckel 1972; Efron & Tibshirani 1993, chapter 21).
     """
@@ -99,9 +100,9 @@ class Smooth(Metric):
 
 @dataclass(frozen=True)
 class Auc(Smooth):
-    """The area under the ROC curve: how often a positive row scores above a negative one, ties counting half.
+    """The area under the ROC curve: how often a positive row scores above a negative one; ties count half.
 
-    By placements (DeLong et al. 1988), from ranks (Sun & Xu 2014). nan where a class is missing.
+    By placements (DeLong et al. 1988), from ranks (Sun & Xu 2014). nan if a class is missing.
 
     Attributes:
         label: column of 0 and 1.
@@ -123,7 +124,7 @@ class Auc(Smooth):
         return moved
 
     def _placed(self, rows: pd.DataFrame) -> tuple[float, Numbers, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-        """The value, the share of the other class that each row is on the right side of, and which are positive."""
+        """The value, the share of the other class that each row is correctly ordered with, and which are positive."""
         positive = _labels(rows, self.label)
         scores = rows[self.score].to_numpy(np.float64)
         first, second = int(positive.sum()), int((~positive).sum())
@@ -138,10 +139,10 @@ class Auc(Smooth):
 
 @dataclass(frozen=True)
 class Likelihood(Smooth):
-    """exp(-log loss): the geometric mean of the probability that was given to what happened, between 0 and 1.
+    """exp(-log loss): the geometric mean of the probabilities that were given to the true labels, between 0 and 1.
 
-    Log loss itself is smaller where a model is better; it is the negative logarithm of this, and a drop of 1 % here
-    is 0.01 more of it.
+    Log loss itself is smaller for better models. It is the negative logarithm of this metric, so a drop of 1 % here is
+    0.01 more log loss.
 
     Attributes:
         label: column of 0 and 1.
@@ -160,22 +161,22 @@ class Likelihood(Smooth):
         return moved
 
     def _logarithms(self, rows: pd.DataFrame) -> Numbers:
-        positive, given = _labels(rows, self.label), rows[self.score].to_numpy(np.float64)
-        if ((given < 0) | (given > 1)).any():
+        positive, scores = _labels(rows, self.label), rows[self.score].to_numpy(np.float64)
+        if ((scores < 0) | (scores > 1)).any():
             raise AutopruneError(
-                f"metric of column {self.score!r}: log loss wants probabilities, 0 <= p <= 1, but got "
-                f"{given[(given < 0) | (given > 1)][0]:.4g}; put a sigmoid before it."
+                f"metric of column {self.score!r}: log loss needs probabilities, 0 <= p <= 1, but got "
+                f"{scores[(scores < 0) | (scores > 1)][0]:.4g}; apply a sigmoid first."
             )
-        found: Numbers = np.log(np.clip(np.where(positive, given, 1 - given), SURE, 1 - SURE))
-        return found
+        logarithms: Numbers = np.log(np.clip(np.where(positive, scores, 1 - scores), SURE, 1 - SURE))
+        return logarithms
 
 
 @dataclass(frozen=True)
 class Function(Smooth):
-    """Any function of rows. How sure it is, is told by leaving out one of 100 groups of units after the other.
+    """Any function of rows. Its error is estimated by leaving out each of 100 groups of units once.
 
-    (The delete-a-group jackknife, Kott 2001.) What is better when it is smaller counts by its reciprocal, which is what
-    is shown: call it so, `{"inverse_rmse": Function(rmse, smaller_is_better=True)}`.
+    That is the delete-a-group jackknife (Kott 2001). A number of which less is better is replaced by its reciprocal, so
+    name the metric accordingly: `{"inverse_rmse": Function(rmse, smaller_is_better=True)}`.
 
     Attributes:
         function: of rows to a number above 0.
@@ -199,7 +200,7 @@ class Function(Smooth):
         value, moved = self(rows), np.zeros(len(rows))
         for number in range(min(GROUPS, len(units)) if len(units) > 1 else 0):
             inside = group[owner] == number
-            # One row stands for its group, which keeps the variance that the group has as a whole.
+            # The first row gets the whole move of its group, so that the variance of the group is kept.
             share = 1 - float((group == number).mean())
             moved[np.flatnonzero(inside)[0]] = (value - self(rows[~inside])) * share
         moved = np.nan_to_num(moved)
@@ -211,6 +212,6 @@ def _labels(rows: pd.DataFrame, column: str) -> np.ndarray[tuple[int], np.dtype[
     labels = rows[column].to_numpy(np.float64)
     if not np.isin(labels, (0.0, 1.0)).all():
         wrong = labels[~np.isin(labels, (0.0, 1.0))][0]
-        raise AutopruneError(f"metric of column {column!r}: labels are 0 or 1, but got {wrong:.4g}.")
+        raise AutopruneError(f"metric of column {column!r}: labels must be 0 or 1, but got {wrong:.4g}.")
     positive: np.ndarray[tuple[int], np.dtype[np.bool_]] = labels == 1
     return positive

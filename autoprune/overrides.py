@@ -1,4 +1,4 @@
-"""Overrides, `key=value` in Hydra's grammar: taken apart, and values written so that they are read back as they are."""
+"""Overrides, `key=value` in Hydra's grammar: parsing them, and writing values that Hydra reads back unchanged."""
 
 from __future__ import annotations
 
@@ -12,50 +12,50 @@ from typing import Any
 from autoprune.errors import AutopruneError
 
 OVERRIDE = re.compile(r"(?P<mark>\+{0,2})(?P<key>[\w@/.]+)=(?P<value>.*)", flags=re.DOTALL)
-"""A value that is set; what is taken out begins with ~."""
+"""An override that sets a value; one that removes a key begins with ~ and does not match."""
 
 BARE = re.compile(r"[A-Za-z_/][A-Za-z0-9_/.-]*")
-"""Text that needs no quotes, `RESERVED` apart."""
+"""Text that needs no quotes, except the words in `RESERVED`."""
 
 RESERVED = ("null", "true", "false", "inf", "nan")
-"""Words that are no text without quotes."""
+"""Words that Hydra reads as text only in quotes."""
 
 ELEMENT = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|(?:\\.|[^,])*?)\s*(?:,|$)""", flags=re.DOTALL)
-"""One of several values after commas. Quotes and backslashes keep a comma in it."""
+"""One value of a comma-separated list. A comma in quotes or after a backslash belongs to the value."""
 
 
 def key_of(override: str) -> str:
-    """The key that an override sets; empty where it sets none."""
+    """The key that an override sets; empty if it sets none."""
     match = OVERRIDE.fullmatch(override)
     return match["key"] if match else ""
 
 
 def several(text: str) -> list[str]:
-    """What stands between the commas of a text, as it was written, without the space around it; nothing empty."""
-    return [found for found in (match[1] for match in ELEMENT.finditer(text)) if found]
+    """The comma-separated values of a text as written, stripped; empty ones are left out."""
+    return [value for value in (match[1] for match in ELEMENT.finditer(text)) if value]
 
 
 def is_quoted(text: str) -> bool:
-    """Whether quotes stand around the whole text."""
+    """Whether the whole text is in quotes."""
     return re.fullmatch(r"'(\\.|[^'\\])*'|\"(\\.|[^\"\\])*\"", text, flags=re.DOTALL) is not None
 
 
 def quoted(text: str) -> str:
-    """The text in quotes: Hydra takes all within literally, but for backslashes before a quote or at the end."""
+    """The text in quotes. Hydra takes it literally, except backslashes before a quote or at the end."""
     inner = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", text)
     return "'" + re.sub(r"\\+\Z", lambda match: match[0] * 2, inner) + "'"
 
 
 def literal(text: str) -> str:
-    """The text as OmegaConf must be given it, which would put another value in place of `${…}`."""
+    """The text with `${…}` escaped, which OmegaConf would otherwise interpolate."""
     return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", text)
 
 
 def at_home(path: str | os.PathLike[str]) -> Path:
-    """The path, with the home folder in place of `~`, which a shell leaves alone behind an equals sign."""
+    """The path with `~` expanded to the home folder; after an equals sign the shell does not expand it."""
     try:
         return Path(path).expanduser()
-    except RuntimeError:  # nobody has that name
+    except RuntimeError:  # there is no user of that name
         return Path(path)
 
 
@@ -63,13 +63,13 @@ def written(value: Any) -> str:
     """A value in the grammar of overrides.
 
     Args:
-        value: None, a truth value, a number, a text, a path, or these in lists and mappings.
+        value: None, a bool, a number, a text, a path, or lists and mappings of these.
 
     Raises:
-        AutopruneError: it is of another type.
+        AutopruneError: the value has another type.
     """
     if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
-        value = value.item()  # a scalar of numpy's, as Python has it
+        value = value.item()  # a numpy scalar becomes a Python one
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str | os.PathLike):
@@ -88,5 +88,5 @@ def written(value: Any) -> str:
 
 
 def _escaped(key: str) -> str:
-    """The key of a mapping, which takes no quotes."""
+    """The key of a mapping, escaped: Hydra allows no quotes there."""
     return re.sub(r"([\\()\[\]{}:=, \t])", r"\\\1", key)

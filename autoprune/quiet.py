@@ -1,4 +1,4 @@
-"""Other people's libraries, silenced while we use them: what is set in a process is given back."""
+"""Silences other libraries while we use them, and restores the process's settings afterwards."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def environment(**values: str) -> Iterator[None]:
-    """Environment variables that a library reads while it is imported."""
+    """Sets environment variables that a library reads during its import, and restores them afterwards."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

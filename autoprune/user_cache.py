@@ -1,4 +1,4 @@
-"""What took long on this machine and is kept for the next time: files in the user's cache, each whole or not there."""
+"""Results that took long to compute, kept as files in the user's cache; each file is complete or absent."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from typing import BinaryIO
 
 
 def cache_folder(kind: str) -> Path:
-    """The folder of one kind of files; it may not be there."""
-    import platformdirs  # here, because an artifact that answers rarely asks
+    """The cache folder for one kind of file; it may not exist."""
+    import platformdirs  # imported here because a served artifact rarely needs it
 
     return platformdirs.user_cache_path("autoprune") / kind
 
 
 def keep(path: Path, write: Callable[[BinaryIO], object]) -> OSError | None:
-    """Writes a file as a whole or not at all, whoever else writes it meanwhile.
+    """Writes a file completely or not at all, even if other processes write it at the same time.
 
     Args:
-        path: of the file; its folder is made.
-        write: called with what takes the content.
+        path: of the file; its folder is created.
+        write: called with a binary file to write the content into.
 
     Returns:
-        What kept it from being written; None: it is there. Without it all goes on, and is computed again another time.
+        The error that prevented writing, or None. The caller can go on without the file: it is computed again next
+        time.
     """
     draft = path.with_name(f"{path.stem}-{secrets.token_hex(4)}.draft")
     try:

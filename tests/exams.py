@@ -179,34 +179,34 @@ MODULE_EXAMS = [
 EXAMS = [*RECOMMENDER_EXAMS, *ENCODER_EXAMS, *MODULE_EXAMS]
 
 REFUSED = [
-    (Exam("l1", {"strength": 1.0, "groups": "dims"}, family="encoders"), "press weights or rows"),
-    (Exam("mixed", {"head": 0.2}, family="encoders"), "name quantize"),
-    (Exam("product", {"entries": 16}, family="encoders"), "name quantize"),
-    (Exam("tiers", {"head": 0.2}, family="encoders"), "name quantize"),
+    (Exam("l1", {"strength": 1.0, "groups": "dims"}, family="encoders"), "choose groups=weights or groups=rows"),
+    (Exam("mixed", {"head": 0.2}, family="encoders"), "use quantize"),
+    (Exam("product", {"entries": 16}, family="encoders"), "use quantize"),
+    (Exam("tiers", {"head": 0.2}, family="encoders"), "use quantize"),
     (Exam("quantize", {"bits": 1}, family="encoders"), "take 8, 4, 3 or 2 bits"),
     (
         Exam("quantize", {"bits": {"word": 2.5}, "by_frequency": 1.0, "entropy": True}, family="encoders"),
-        "take rows of one width",
+        "need rows of one width",
     ),
-    (Exam("quantize", {"bits": 4, "levels": "normal"}, family="encoders"), "take even levels"),
+    (Exam("quantize", {"bits": 4, "levels": "normal"}, family="encoders"), "need even levels"),
     (
         Exam("quantize", {"bits": 1.6}),
         "one of 32, 8, 4, 3, 2, 1 must be given, but got 1.6; 1.6 bits take levels=normal",
     ),
-    (Exam("quantize", {"bits": 2.5, "levels": "normal"}), "take an entropy-coded file: entropy=true"),
+    (Exam("quantize", {"bits": 2.5, "levels": "normal"}), "requires an entropy-coded file; set entropy=true"),
     (
         Exam("mixed", {"head": 0.2, "head_bits": 4, "tail_bits": 3.9, "levels": "normal", "entropy": True}),
         "from 1.5 to 3.6, but got 3.9",
     ),
     (Exam("quantize", {"bits": 3, "levels": "gaussian"}), "'gaussian' is unknown"),
     (Exam("store", {"bits": 4}, family="encoders"), "one of 32, 16, 8, 1 must be given, but got 4"),
-    (Exam("store", {"bits": 8}), "nobody stores what this model gives"),
+    (Exam("store", {"bits": 8}), "users do not store the vectors of this model"),
     (Exam("quantize", {"bits": 3, "entropy": 1}), "true or false must be given"),
     (Exam("quantize", {"bits": 2.5, "entropy": True, "by_frequency": 3}), "0 <= by_frequency <= 2 must hold"),
     (Exam("quantize", {"bits": 2.5, "entropy": True, "by_frequency": {"item": "yes"}}), "must hold, but got 'yes'"),
     (
         Exam("quantize", {"bits": 2.5, "entropy": True, "by_frequency": 1.0, "levels": "normal"}),
-        "shares out rates of even levels",
+        "by_frequency needs even levels",
     ),
     (Exam("layers", {"sparsity": 0.5}), "the model has no layers"),
     (Exam("heads", {"sparsity": 0.5}), "the model has no heads"),

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 import autoprune
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import serve
-from autoprune.errors import AutopruneError
+from autoprune.deadline import NEVER, Deadline, OutOfTime
+from autoprune.errors import AutopruneError, Failed, of_recipe
 from autoprune.families import task_maker
 from autoprune.module.config import ModuleConfig
-from autoprune.module.epoch import digest_of
+from autoprune.module.epoch import read_epoch, seeded
 from autoprune.module.model import Adopted
 from autoprune.module.served import ServedModule
 from autoprune.module.source import read_source
@@ -34,8 +35,9 @@ from autoprune.recipes.stages import run
 from autoprune.recipes.store import Store
 from autoprune.recipes.train import Trainer
 from autoprune.study.suited import suited
+from autoprune.tasks.content import digest_of
 from autoprune.tasks.task import Training
-from autoprune.testing import TaskExam, examinee
+from autoprune.testing import TaskExam, examinee, main
 
 CONF = Path(__file__).parents[1] / "conf"
 HEAD = "import torch\nfrom tiny_module import Net, Tiny\nfrom torch import nn\n\n\n"
@@ -134,11 +136,15 @@ class Holding(nn.Module):
 @pytest.mark.parametrize(
     ("held", "words"),
     [
-        (torch.ones(2, dtype=torch.complex64), "complex64 is not taken; register it with persistent=False"),
-        (nn.Parameter(torch.ones(2, dtype=torch.complex64)), "complex64 is not taken; hold it as float32"),
-        (torch.eye(2).to_sparse(), "sparse_coo is not taken; register it with persistent=False"),
-        (torch.ones(2).bfloat16(), "bfloat16 is not taken; use module.float()"),
-        (torch.ones(2).to(torch.float8_e5m2), "float8_e5m2 is not taken; use module.float()"),
+        (torch.ones(2, dtype=torch.complex64), "complex64 is not supported; register it with persistent=False"),
+        (nn.Parameter(torch.ones(2, dtype=torch.complex64)), "complex64 is not supported; store it as float32"),
+        (torch.eye(2).to_sparse(), "sparse_coo is not supported; register it with persistent=False"),
+        (torch.ones(2).bfloat16(), "bfloat16 is not supported; use module.float()"),
+        (
+            nn.Parameter(torch.ones(2).half()),
+            "float16 is not supported where it trains; use module.float(), or freeze it with requires_grad_(False)",
+        ),
+        (torch.ones(2).to(torch.float8_e5m2), "float8_e5m2 is not supported; use module.float()"),
         (torch.tensor([1.0, torch.nan]), "it holds NaN"),
     ],
 )
@@ -152,6 +158,11 @@ def test_a_buffer_of_a_plain_type_is_taken_and_shipped(dtype: torch.dtype) -> No
     model = Adopted(Holding(torch.ones(2).to(dtype)))
     assert len(model.content()) == 32
     assert model.around()["own:held"].tolist() == [1, 1]
+
+
+def test_a_frozen_parameter_of_half_precision_is_taken() -> None:
+    model = Adopted(Holding(nn.Parameter(torch.ones(2).half(), requires_grad=False)))
+    assert model.around()["own:held"].dtype == np.float16
 
 
 # --- tables that can lose nothing
@@ -321,7 +332,7 @@ def test_a_module_that_comes_with_what_it_computed_is_taken(tmp_path: Path) -> N
 def test_a_module_that_keeps_a_view_of_a_table_is_refused(tmp_path: Path) -> None:
     """It would answer from the whole table however much of that is cut."""
     body = of_net("self.scores_by = self.mix.weight.T")
-    with pytest.raises(AutopruneError, match=r"scores_by is a view of a parameter.* take it in forward\(\)"):
+    with pytest.raises(AutopruneError, match=r"scores_by is a view of a parameter.* create the view in forward\(\)"):
         task_of(tmp_path, body).model({}, seed=0)
 
 
@@ -361,7 +372,147 @@ def test_a_module_of_which_all_is_frozen_is_refused(tmp_path: Path) -> None:
         task_of(tmp_path, of_net("self.requires_grad_(False)"))
 
 
+# --- what fails for one recipe
+
+
+PICKY = """
+class Mine(Tiny):
+    def loss(self, module, batch):
+        if module.items.weight[:, 0].eq(0).sum() > 40:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return super().loss(module, batch)
+
+    def look(self, module):
+        return super().score(module, "validation")
+
+    def score(self, module, split):
+        if module.items.weight[:, 0].eq(0).sum() > 40:
+            raise {error}
+        return super().score(module, split)
+"""
+
+
+def of_few_items(task: AdoptedTask) -> Adopted:
+    model = task.model({}, seed=0)
+    model.cut(model.axes["rows.items"], torch.arange(10))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "kind"),
+    [
+        ("ValueError('Input contains NaN.')", r"mine\.py:\d+: score.* failed with ValueError: Input", Failed),
+        ("MemoryError('1 GB')", r"mine\.py:\d+: score.* failed with out of memory: 1 GB", Failed),
+        ("FileNotFoundError(2, 'No such file')", "score.* failed with FileNotFoundError", AutopruneError),
+    ],
+)
+def test_what_fails_on_what_a_recipe_made_is_blamed_on_the_recipe(
+    tmp_path: Path, error: str, words: str, kind: type[AutopruneError]
+) -> None:
+    """Others go on, but where the system refuses."""
+    task = task_of(tmp_path, PICKY.replace("{error}", error))
+    model = of_few_items(task)
+    with pytest.raises(AutopruneError, match=words) as raised, of_recipe():
+        task.score(ServedModule(task.parts(model)), "validation")
+    assert type(raised.value) is kind
+    with pytest.raises(Failed, match=r"mine\.py:\d+: loss\(\) failed with out of memory"), of_recipe():
+        task.loss(model, torch.arange(3))
+
+
+def test_rows_that_no_slice_names_are_blamed_on_the_recipe(tmp_path: Path) -> None:
+    body = PICKY.replace("raise {error}", "return super().score(module, split).assign(user='nobody')")
+    task = task_of(tmp_path, body)
+    with pytest.raises(Failed, match="does not name 'nobody'"):
+        task.score(ServedModule(task.parts(of_few_items(task))), "validation")
+
+
+BARE = """
+class Mine(Tiny):
+    def score(self, module, split):
+        if module.items.weight[:, 0].eq(0).any():
+            {then}
+        return super().score(module, split)
+"""
+
+
+def test_a_score_that_fails_after_a_cut_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    words = r"mine\.py:\d+: score\(.*ValueError: zeros\. This happened with half of the rows"
+    with pytest.raises(AutopruneError, match=words):
+        task_of(tmp_path, BARE.replace("{then}", "raise ValueError('zeros')"))
+
+
+def test_scores_that_are_no_numbers_after_a_cut_are_for_each_recipe_to_answer(tmp_path: Path) -> None:
+    task_of(tmp_path, BARE.replace("{then}", "return super().score(module, split).assign(chance=float('nan'))"))
+
+
 # --- batches
+
+
+DRAWN = """
+class Lazy:
+    live = most = 0
+
+    def __init__(self):
+        self.rows = torch.randperm(400)[:100]
+        Lazy.live += 1
+        Lazy.most = max(Lazy.most, Lazy.live)
+
+    def __del__(self):
+        Lazy.live -= 1
+
+
+class Mine(Tiny):
+    drawn = 0
+    lazy = Lazy
+
+    def batches(self):
+        for _ in range(20):
+            Mine.drawn += 1
+            yield Lazy()
+
+    def loss(self, module, batch):
+        return super().loss(module, batch.rows)
+"""
+
+
+def test_an_epoch_is_read_once_and_never_held(tmp_path: Path) -> None:
+    task = task_of(tmp_path, DRAWN)
+    kind: Any = type(task.own)
+    assert kind.drawn == 21, "and the first batch once more"
+    assert task.context(seed=0, device=torch.device("cpu")).frequency["rows.tags"].sum() == 20 * 2 * 100
+    assert kind.lazy.most <= 3
+    assert task.describe().find("20 training batches") > 0
+
+
+def test_counting_lookups_is_told_and_ends_with_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoprune.module.task.COUNTED", 3)
+    task, told = task_of(tmp_path, DRAWN), list[str]()
+
+    def stop(message: str) -> None:
+        told.append(message)
+        (NEVER if len(told) < 2 else Deadline.after(-1)).check(message)
+
+    task.report = stop
+    with pytest.raises(OutOfTime, match="counting lookups: 1 of 3 batches"):
+        task.context(seed=0, device=torch.device("cpu"))
+    task.report = told.append
+    found = task.context(seed=0, device=torch.device("cpu")).frequency
+    assert found["rows.tags"].sum() == 3 * 2 * 100
+    assert len(told) == 2 + 3
+
+
+@pytest.mark.parametrize("batches", [[torch.arange(3), {"a": 1}], (1, 2), np.eye(3), []])
+def test_an_epoch_has_the_digest_of_its_batches(batches: Any) -> None:
+    found = read_epoch(batches)
+    assert found.digest == digest_of(list(batches))
+    assert found.count == len(batches)
+
+
+def test_the_epoch_of_a_task_has_the_digest_of_its_batches(tmp_path: Path) -> None:
+    task = task_of(tmp_path, of_net("pass"))
+    with seeded(0):
+        batches = task.batches()
+    assert task._epoch.digest == digest_of(batches)
 
 
 @dataclass
@@ -414,7 +565,7 @@ def test_batches_are_told_apart_whatever_they_hold(make: Callable[[Any], Any], o
 
 @pytest.mark.parametrize("batch", [Slotted(), object(), iter([1]), lambda: 1, torch.Generator()])
 def test_what_cannot_be_told_is_refused(batch: Any) -> None:
-    with pytest.raises(AutopruneError, match=r"cannot be told\. Give tensors.* or define fingerprint\(\)"):
+    with pytest.raises(AutopruneError, match=r"cannot be digested\. Give tensors.* or define fingerprint\(\)"):
         digest_of([{"a": batch}])
     assert digest_of([batch], skip=True) == digest_of([batch], skip=True)
 
@@ -422,7 +573,7 @@ def test_what_cannot_be_told_is_refused(batch: Any) -> None:
 def test_a_batch_that_holds_itself_is_refused() -> None:
     batch = Plain(1)
     batch.rows = batch
-    with pytest.raises(AutopruneError, match=r"holds itself\. .*fingerprint\(\)"):
+    with pytest.raises(AutopruneError, match=r"contains itself\. .*fingerprint\(\)"):
         digest_of(batch)
     assert digest_of(batch, skip=True) == digest_of(batch, skip=True), "where fingerprint() speaks for it"
 
@@ -438,10 +589,58 @@ def test_a_fingerprint_of_ones_own_speaks_for_what_cannot_be_told(tmp_path: Path
         "        odd.rows = torch.randperm(400)[:100]\n        return [odd]\n\n"
         "    def loss(self, module, batch):\n        return super().loss(module, batch.rows)\n"
     )
-    with pytest.raises(AutopruneError, match=r"mine\.py: batches\(\): the content of Odd cannot be told"):
+    with pytest.raises(AutopruneError, match=r"mine\.py: batches\(\): the content of Odd cannot be digested"):
         task_of(tmp_path, odd)
     told = "\n    def fingerprint(self):\n        return 'mine'\n"
     assert task_of(tmp_path, odd + told).fingerprint() != task_of(tmp_path, odd + told.replace("mine", "other"))
+
+
+ODD = """
+class Odd:
+    {slots}
+
+    def __init__(self):
+        self.rows = torch.randperm(400)[:100]
+
+
+class Mine(Tiny):
+    {more}
+
+    def batches(self):
+        return [Odd() for _ in range(2)]
+
+    def loss(self, module, batch):
+        return super().loss(module, batch.rows)
+"""
+
+
+@pytest.mark.parametrize(
+    ("slots", "more"), [("pass", "pass"), ("__slots__ = ('rows',)", "fingerprint = lambda self: 'mine'")]
+)
+def test_batches_that_a_search_takes_pass_the_exam(tmp_path: Path, slots: str, more: str) -> None:
+    file = written(tmp_path, ODD.replace("{slots}", slots).replace("{more}", more))
+    exam_of(file).test_batches_are_drawn_from_torchs_generator_alone()
+
+
+def test_batches_of_one_order_fail_the_exam(tmp_path: Path) -> None:
+    body = ODD.replace("{slots}", "pass").replace("{more}", "pass").replace("torch.randperm", "torch.arange")
+    with pytest.raises(AssertionError, match="another seed must give other batches"):
+        exam_of(written(tmp_path, body)).test_batches_are_drawn_from_torchs_generator_alone()
+
+
+def test_an_exam_goes_on_after_whatever_was_raised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(tmp_path, of_net("pass"))
+
+    def fail(_: TaskExam) -> None:
+        raise KeyError("oh")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in vars(TaskExam) if name.startswith("test_")]:
+            patch.delattr(TaskExam, name)
+        patch.setattr(TaskExam, "test_it_fails", fail, raising=False)
+        patch.setattr(TaskExam, "test_it_holds", lambda self: None, raising=False)
+        assert main([str(file)]) == 1
+    assert capsys.readouterr().out.splitlines() == ["it fails: FAILS: KeyError: 'oh'", "it holds: holds"]
 
 
 # --- what is asked and named
@@ -488,9 +687,9 @@ def test_an_id_that_is_no_row_is_refused(tmp_path: Path, ids: Any) -> None:
     [
         (
             {"slices": '{"age": (0, 1)}'},
-            "slices or perturbations: names are texts, but got 0; write '0', in the column",
+            "slices or perturbations: names must be texts, but got 0; write '0', in the column",
         ),
-        ({"workload_names": "(1,)"}, "workload_names: names are texts, but got 1; write '1'."),
+        ({"workload_names": "(1,)"}, "workload_names: names must be texts, but got 1; write '1'."),
     ],
 )
 def test_a_name_that_is_no_text_is_refused(tmp_path: Path, own: dict[str, str], words: str) -> None:

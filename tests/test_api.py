@@ -67,7 +67,7 @@ def test_the_home_folder_stands_for_its_mark(runs: Path, monkeypatch: pytest.Mon
 def test_what_makes_an_artifact_again_is_named(format: str, more: str, runs: Path, tmp_path: Path) -> None:
     point = autoprune.open_study("careful", runs=runs).point(7)
     to = tmp_path / "to ship"
-    with pytest.raises(AutopruneError, match="the artifact of candidate 7 is gone") as caught:
+    with pytest.raises(AutopruneError, match="the artifact of candidate 7 is missing") as caught:
         point.save(to, format=format, bare="bare" in more)
     assert str(caught.value).endswith(f"\n  autoprune pick {runs}/careful 7 --to '{to}'{more}")
     with pytest.raises(AutopruneError, match=f"autoprune pick {runs}/careful 7 --to DIR"):
@@ -87,12 +87,12 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "texts": (lambda: autoprune.search("task=encoder", f"task.texts={LONG}.txt"), r"^task\.texts: File name too long"),
     "table": (lambda: make_task({"name": "interactions", "data": {"path": LONG}}), r"File name too long"),
     "artifact": (lambda: autoprune.load(LONG), r"'a+' cannot be read: File name too long"),
-    "a number": (lambda: autoprune.load(5), r"is a text or a path, but got 5"),  # type: ignore[arg-type]
-    "no name": (lambda: autoprune.open_study(None), r"name of a study is a text"),  # type: ignore[arg-type]
-    "a list": (lambda: autoprune.search(["task=encoder"]), r"several are several arguments"),  # type: ignore[arg-type]
-    "a flag": (lambda: autoprune.search("--multirun", "task=stsb"), r"'--multirun': flags belong to the command line"),
-    "job": (lambda: autoprune.search("--cfg", "job"), r"'--cfg': flags belong"),
-    "a key taken out": (lambda: autoprune.search(**{"~task.dim": 1}), r"'~task\.dim': a key with dots"),
+    "a number": (lambda: autoprune.load(5), r"must be a string or a path, but got 5"),  # type: ignore[arg-type]
+    "no name": (lambda: autoprune.open_study(None), r"name of a study must be a string or a path"),  # type: ignore[arg-type]
+    "a list": (lambda: autoprune.search(["task=encoder"]), r"must be an argument of its own"),  # type: ignore[arg-type]
+    "a flag": (lambda: autoprune.search("--multirun", "task=stsb"), r"'--multirun': flags work only on"),
+    "job": (lambda: autoprune.search("--cfg", "job"), r"'--cfg': flags work only"),
+    "a key taken out": (lambda: autoprune.search(**{"~task.dim": 1}), r"'~task\.dim': only a key with dots"),
 }
 
 

@@ -182,7 +182,7 @@ def test_a_line_that_is_no_candidate_is_named(tmp_path: Path, line: bytes) -> No
     path = tmp_path / "archive.jsonl"
     whole = written(path, count=1)
     path.write_bytes(whole + line + b"\n" + whole)
-    with pytest.raises(AutopruneError, match=r"archive\.jsonl:2: the line is no candidate \(.*take it out to go on"):
+    with pytest.raises(AutopruneError, match=r"archive\.jsonl:2: the line is not a candidate \(.*remove it to go on"):
         Archive(path)
 
 
@@ -206,7 +206,7 @@ def test_nobody_is_told_to_take_the_baseline_out(tmp_path: Path) -> None:
     path.write_bytes(whole.replace(b'"size_bytes"', b'"siZe_bytes"', 1))
     with pytest.raises(AutopruneError, match=r":1: the line of the baseline, .*Bring the file back") as raised:
         Archive(path)
-    assert "take it out" not in str(raised.value)
+    assert "remove it" not in str(raised.value)
 
 
 def test_a_number_that_stands_twice_is_given_anew(tmp_path: Path) -> None:

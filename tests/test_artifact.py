@@ -181,7 +181,7 @@ def test_another_format_is_refused(task: RecommenderTask, dense: Model, tmp_path
         patch.setattr(artifact, "FORMAT", 99)
         artifact.save(task.parts(dense), tmp_path / "a", provenance={})
     with pytest.raises(
-        AutopruneError, match=r"artifact\.json: format 99 is not one of 1 to 4, which .*pip install -U autoprune"
+        AutopruneError, match=r"artifact\.json: format 99 is not one of 1 to 4, which .*a newer clone: pip install \."
     ):
         autoprune.load(tmp_path / "a")
 
@@ -195,7 +195,7 @@ def test_a_kind_of_another_version_is_refused(task: RecommenderTask, dense: Mode
 
 def test_what_is_no_artifact_says_so(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(AutopruneError, match=r"is no artifact: there is no artifact\.json in it"):
+        with pytest.raises(AutopruneError, match=r"is no artifact: it contains no artifact\.json"):
             autoprune.load(folder)
 
 
@@ -284,19 +284,20 @@ def test_a_device_that_is_not_there_is_told(saved: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     for device, count in (("cuda:2", 2), ("cpu:1", 1)):
         with pytest.raises(
-            AutopruneError, match=rf"device '{device}' was asked for, but torch sees {count} of its kind"
+            AutopruneError, match=rf"device '{device}' was requested, but torch sees {count} of its kind"
         ):
             autoprune.load(saved, device=device)
 
 
+@pytest.mark.parametrize("at", ["read", "serve"])
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to\nallocate."), MemoryError()])
 def test_too_little_memory_is_no_fault_of_the_artifact(
-    error: Exception, saved: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, at: str, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def serving(*_: object, **__: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(artifact, "serve", serving)
+    monkeypatch.setattr(artifact, at, fail)
     with pytest.raises(AutopruneError, match=r"needs more memory than is free .*another device") as refused:
         autoprune.load(saved)
-    assert "make it again" not in str(refused.value)
+    assert "rebuild" not in str(refused.value)

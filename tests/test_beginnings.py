@@ -160,16 +160,16 @@ def test_beside_what_came_back_others_join(tmp_path: Path) -> None:
     choices = Choices(Space(STEM), base={"dim": 16})
     beginning = Beginning(choices, taken, presets=(), recovers=0.15, seed=0, most=12)
     found = beginning.find(until=NEVER)
-    assert beginning.beside(found, 4, until=NEVER) == found, "nothing was trained"
+    assert beginning.extended(found, 4, until=NEVER) == found, "nothing was trained"
     trained = [{**one, "prune": {**one["prune"], "epochs": 4}} for one in (cut(0.6, 4), cut(0.2, 8), cut(0.9, 2))]
     taken.take(trained, epochs=4, until=NEVER)
-    assert beginning.beside(found, 4, until=Deadline.after(0.0)) == found
-    more = beginning.beside(found, 4, until=NEVER)
+    assert beginning.extended(found, 4, until=Deadline.after(0.0)) == found
+    more = beginning.extended(found, 4, until=NEVER)
     keys, known = [look.key for look in more.cuts], {look.key for look in found.cuts}
     assert known < set(keys)
     joined = [pair for pair, key in zip(sparsities(more), keys, strict=True) if key not in known]
     assert 0 < len(joined) <= 4
     assert all(0.35 < sparsity < 0.81 and bits == 4 for sparsity, bits in joined), "a quarter of the range around 0.6"
     assert [choices.recipe(values) for values in more.values] == [look.recipe for look in more.cuts]
-    again = beginning.beside(more, 4, until=NEVER)
-    assert beginning.beside(again, 4, until=NEVER) == again, "12 neighbours in all: 8 and 4"
+    again = beginning.extended(more, 4, until=NEVER)
+    assert beginning.extended(again, 4, until=NEVER) == again, "12 neighbours in all: 8 and 4"

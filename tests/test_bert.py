@@ -222,7 +222,7 @@ def test_a_hub_name_without_a_network_says_the_way_out(tmp_path: Path, monkeypat
 
 def test_what_is_no_encoder(folder: Path) -> None:
     changed(folder / "config.json", model_type="gpt2", architectures=["GPT2LMHeadModel"])
-    assert "a model of type 'gpt2', no encoder" in refused(folder)
+    assert "a model of type 'gpt2', not an encoder" in refused(folder)
     changed(folder / "config.json", model_type="bert", is_decoder=True)
     assert "config.json sets is_decoder to True; a decoder is no encoder" in refused(folder)
     (folder / "config.json").write_text("{}")

@@ -280,13 +280,32 @@ def test_rows_without_ids_are_numbered_only_where_the_data_counts_so(ratings: Pa
         brought(tmp_path / "r.csv", tmp_path / "m")
 
 
+def test_ids_in_the_file_of_the_tables_are_never_left_out(ratings: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(ratings)
+    frame["item_id"] = frame["item_id"].str.removeprefix("film ").astype(int)
+    frame["user_id"] = (frame["user_id"] - 1) // 3
+    frame.to_csv(tmp_path / "r.csv", index=False)
+    users, items = np.arange(USERS)[::-1], np.arange(ITEMS)[::-1]
+    held = {"user_factors": U[users], "item_factors": V[items]}
+    np.savez(tmp_path / "m.npz", **held, user_ids=users.astype(object), item_ids=items.astype(object))
+    with pytest.raises(AutopruneError, match=r"m\.npz: user_ids holds Python objects"):
+        brought(tmp_path / "r.csv", tmp_path / "m.npz")
+    weights = {name: torch.from_numpy(rows.copy()) for name, rows in held.items()}
+    torch.save({"state_dict": weights, "user_ids": users.tolist(), "item_ids": items.tolist()}, tmp_path / "m.pt")
+    task = brought(tmp_path / "r.csv", tmp_path / "m.pt")
+    np.testing.assert_allclose(dense(task).scores(3), U[3] @ V.T, rtol=1e-4, atol=1e-5)
+    write_ids(tmp_path, users=users, items=items)
+    task = brought(tmp_path / "r.csv", tmp_path / "m.npz")
+    np.testing.assert_allclose(dense(task).scores(3), U[3] @ V.T, rtol=1e-4, atol=1e-5)
+
+
 def test_a_width_is_the_tables_own(ratings: Path, tmp_path: Path) -> None:
     path = plain(tmp_path)
     task = brought(ratings, path)
     told = ["task=interactions", f"task.data.path={ratings}", f"task.model={path}"]
     found, words = suited(compose_sections(told), task)
     assert found["space"]["base"]["dim"] == {"any_of": [DIM]}
-    assert "space.base: dim 64, dim 32, dim 16 left out, for the dense model has dim 5" in words
+    assert "space.base: dim 64, dim 32, dim 16 left out, since the dense model has dim 5" in words
     with pytest.raises(RecipeError, match=r"base.dim: the tables of task.model have 5 dimensions, .* but got 16"):
         task.model({"dim": 16}, seed=0)
 
@@ -316,10 +335,13 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "two": ({"user": U, "user_vectors": U, "item": V}, r"several tables of users: user\.npy, user_vectors\.npy"),
     "none": (
         {"user": U},
-        r"the table of items is not to be told .* no arrays have 60 rows. It holds: user\.npy \[220, 5\]",
+        r"no name in .* says which is the table of items, .* no arrays have 60 rows. It holds: user\.npy \[220, 5\]",
     ),
-    "bias": ({"user": U, "item": V, "item_bias": USER_BIAS}, r"item_bias\.npy: a bias for each of the 60 rows"),
-    "words": ({"user": U.astype(str), "item": V}, r"user\.npy: numbers must stand there"),
+    "bias": (
+        {"user": U, "item": V, "item_bias": USER_BIAS},
+        r"item_bias\.npy: it must have one bias for each of the 60 rows",
+    ),
+    "words": ({"user": U.astype(str), "item": V}, r"user\.npy: numbers are expected"),
 }
 
 
@@ -363,7 +385,7 @@ def test_a_model_with_more_weights_than_tables_is_not_taken_for_two(ratings: Pat
     ("overrides", "said"),
     [
         (["task.model={model}", "task.model.score=euclidean"], "task.model.score 'euclidean' is unknown"),
-        (["task.model.user=a.npy"], "task.model.user: task.model=FOLDER says where it lies"),
+        (["task.model.user=a.npy"], "task.model.user: the folder or file with it must be given: task.model=F"),
         (["task.model=nowhere"], "task.model: there is no 'nowhere'"),
         (["task.model={model}/user.npy"], "holds one table, but a model has one of users and one of items"),
         (

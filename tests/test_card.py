@@ -81,15 +81,15 @@ def test_the_whole_folder_and_what_is_aside_are_told(tmp_path: Path) -> None:
     text = card(front, front.record.point(pick.number))
     trade, slices = text.split("## Lost and gained")[1].split("## Slices")
     assert "| whole folder | 2.4 MB | 4 MB | 0.600x |" in trade
-    assert "| of it, histories of users, for those without a row | 700 kB | 0 B | - |" in trade
+    assert "| of it, histories for users without a row | 700 kB | 0 B | - |" in trade
     assert "| ndcg@20, test, live |" in trade
     assert "live: told as it is." in trade
     assert "live" not in slices.split("## ")[0]
     assert phrases.folder(
         front.record.point(pick.number).candidate.latest(), front.record.baseline.candidate.latest()
     ) == (
-        "the whole folder takes 2.4 MB, 0.600x of the dense model's; the users' histories in it (700 kB) serve those "
-        "who have no row"
+        "the whole folder takes 2.4 MB, 0.600x of the dense model's; the histories in it (700 kB) serve users "
+        "without a row"
     )
     file = io.StringIO()
     print_point(Console(width=200, file=file), front, front.record.point(pick.number))
@@ -187,7 +187,7 @@ def test_how_it_was_made(runs: Path) -> None:
 def test_what_was_searched_is_counted(count: int, told: str, tmp_path: Path) -> None:
     record = make_study(tmp_path / "s", count, verified=False)
     text = card(Front(record), record.points[-1])
-    assert f"Searched among the dense model, {told}, with:" in text
+    assert f"The study measured the dense model, {told}. The search:" in text
 
 
 def test_the_dense_model_has_a_card(runs: Path) -> None:
@@ -195,6 +195,6 @@ def test_the_dense_model_has_a_card(runs: Path) -> None:
     text = card(front, front.pick())
     assert "The dense model of the study `one`" in text
     assert "None: this is the dense model." in text
-    assert "again, alone beside" not in text
+    assert "without a search" not in text
     for nonsense in ("missed", "ratio |", "±", "to spare", "luck"):
         assert nonsense not in text

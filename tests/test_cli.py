@@ -150,7 +150,7 @@ def test_verify_and_record_tell_what_the_search_did_not_see(home: Path, tmp_path
     ended = autoprune(copied, "verify", "small", "--rounds", "3")
     assert ended.returncode == 0, ended.stderr
     assert "verified on test data" in ended.stdout
-    assert "front (beside the baseline) fell" in " ".join(ended.stdout.split())
+    assert "on the search's front fell" in " ".join(ended.stdout.split())
     ended = autoprune(copied, "front", "small", "--csv")
     frame = pd.read_csv(io.StringIO(ended.stdout))
     assert frame["test_ndcg@20_ratio"].notna().all()
@@ -167,7 +167,7 @@ def test_verify_and_record_tell_what_the_search_did_not_see(home: Path, tmp_path
 @pytest.mark.slow
 def test_show_gives_a_command_that_makes_the_candidate_again(home: Path) -> None:
     shown = autoprune(home, "show", "small", "2")
-    command = shown.stdout.split("make it again")[1].strip().splitlines()[0]
+    command = shown.stdout.split("to repeat it")[1].strip().splitlines()[0]
     quick = ["study.verify_rounds=0", "study.latency_seconds=0.001", "~space.prune", "~space.encode"]
     ended = started(home, *shlex.split(command)[1:], *quick)
     assert ended.returncode == 0, ended.stderr
@@ -214,7 +214,7 @@ BAD = {
     "study.trails=3": "Did you mean trials?",
     "requirements.latncy_ms.max=4": "Did you mean latency_ms",
     "task=interactions": "task.data.path: a table (task.data.path=ratings.csv, also .tsv",
-    "task=movielens =3": "an override is written key=value",
+    "task=movielens =3": "an override must have the form key=value",
     "study.name=[x": "study.name: letters",
 }
 
@@ -258,7 +258,7 @@ def test_ctrl_c_leaves_a_usable_front_and_the_search_goes_on(planted: Path, tmp_
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Stopped. What is finished is kept; the same command goes on from here." in stderr
+    assert "Stopped. Finished work is kept; the same command continues it." in stderr
     assert "Traceback" not in stderr
     assert autoprune(tmp_path, "front", "long").returncode == 0
     before = looks.read_bytes()
@@ -287,7 +287,7 @@ def test_ctrl_c_in_a_verification_leaves_no_process(home: Path, tmp_path: Path) 
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert stderr.strip() == "Stopped. What is finished is kept; the same command goes on from here."
+    assert stderr.strip() == "Stopped. Finished work is kept; the same command continues it."
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
     assert autoprune(copied, "front", "small").returncode == 0
 
@@ -307,7 +307,7 @@ def test_own_configs_are_named_wherever_the_study_is_told_again(planted: Path, t
         assert len(api.search(*words, config_dir="mine")) > 0
     assert (tmp_path / "runs/own/archive.jsonl").read_bytes() == made, "nothing was measured again"
     assert autoprune(tmp_path, "verify", "own", "--rounds", "1").returncode == 0
-    again = autoprune(tmp_path, "show", "own", "0").stdout.split("make it again")[1].strip().splitlines()[0]
+    again = autoprune(tmp_path, "show", "own", "0").stdout.split("to repeat it")[1].strip().splitlines()[0]
     assert again.startswith("autoprune --config-dir mine task=ours")
     made = autoprune(tmp_path, *shlex.split(again)[1:])
     assert made.returncode == 0, made.stderr
@@ -320,7 +320,7 @@ def test_own_configs_are_named_wherever_the_study_is_told_again(planted: Path, t
 def test_a_folder_of_configs_that_is_not_there_is_refused_from_python(tmp_path: Path) -> None:
     with contextlib.chdir(tmp_path), pytest.raises(AutopruneError, match=r"there is no folder of configs 'mine'"):
         api.search("task=movielens", config_dir="mine")
-    with pytest.raises(AutopruneError, match=r"config_dir, a folder of your own configs, is a text or a path"):
+    with pytest.raises(AutopruneError, match=r"config_dir, a folder of your own configs, must be a string or a path"):
         api.search("task=movielens", config_dir=3)  # type: ignore[arg-type]
 
 
@@ -365,7 +365,7 @@ def test_a_relative_place_is_found_from_everywhere_and_a_new_one_is_remembered(t
     verified = autoprune(other, "verify", str(home / "runs" / "two"), "--rounds", "1")
     assert verified.returncode == 0, verified.stderr
     for folder, study in ((home, "two"), (other, str(home / "runs" / "two"))):
-        again = autoprune(folder, "show", study, "0").stdout.split("make it again")[1].strip().splitlines()[0]
+        again = autoprune(folder, "show", study, "0").stdout.split("to repeat it")[1].strip().splitlines()[0]
         made = autoprune(folder, *shlex.split(again)[1:], "study.dir=again")
         assert made.returncode == 0, made.stderr
     home.rename(moved)  # with all that is in it

@@ -34,8 +34,6 @@ NOT_PLAIN = {
     "fractions for ids": "1.5,7\n2.5,9\n",
 }
 
-REST = "timestamp and rating likewise."
-
 
 @pytest.mark.parametrize("kind", NOT_PLAIN)
 def test_columns_that_are_not_plain_are_asked_for(kind: str, tmp_path: Path) -> None:
@@ -44,7 +42,7 @@ def test_columns_that_are_not_plain_are_asked_for(kind: str, tmp_path: Path) -> 
         read(tmp_path, content)
     first = content.splitlines()[0].replace("::", ",").replace(",", ", ")
     assert str(caught.value).endswith(
-        f"task.data.columns.item=1, perhaps timestamp and rating likewise. The first row is: {first}."
+        f"task.data.columns.item=1, and those of timestamp and rating if there are any. The first row is: {first}."
     )
     log = read(tmp_path, content, columns=Columns(user="0", item="1"))
     assert len(log.user) == len(content.splitlines())
@@ -96,11 +94,13 @@ def test_positions_count_from_0_and_a_name_goes_first(tmp_path: Path) -> None:
     assert pairs(read(tmp_path, content, columns=Columns(user="0", item="1"), header=True)) == [("b", "a")]
     with pytest.raises(AutopruneError, match=r"columns\.item: .* has 3 columns, at positions 0 to 2, but got 3\."):
         read(tmp_path, "1,2,3\n4,5,6\n", columns=Columns(user="0", item="3"))
-    with pytest.raises(AutopruneError, match=r"columns\.user: .* has no names, its first row is 1, 2, 3; .* got 'who'"):
+    nameless = r"columns\.user: .* has no column names \(its first row is 1, 2, 3\), .* got 'who'"
+    with pytest.raises(AutopruneError, match=nameless):
         read(tmp_path, "1,2,3\n4,5,6\n", columns=Columns(user="who"))
-    with pytest.raises(AutopruneError, match=r"which column is the item\? It has no names.*item=POSITION.*: 1, 2, 3\."):
+    unclear = r"which column is the item\? The columns have no names.*item=POSITION.*: 1, 2, 3\."
+    with pytest.raises(AutopruneError, match=unclear):
         read(tmp_path, "1,2,3\n4,5,6\n", columns=Columns(user="0"))
-    with pytest.raises(AutopruneError, match=r"which column is the rating\? It has no names"):
+    with pytest.raises(AutopruneError, match=r"which column is the rating\? The columns have no names"):
         read(tmp_path, "1,2\n4,5\n", min_rating=3)
 
 
@@ -199,7 +199,7 @@ def test_a_time_that_is_not_used_is_named_with_what_would_use_it(kind: str, tmp_
     assert kind in ("moments", "never") or time[0] < time[1]
     assert read(tmp_path, content, columns=Columns(user="0", item="1")).notes == read(tmp_path, content).notes
     assert read(tmp_path, content, timed=False).notes == ()
-    with pytest.raises(AutopruneError, match=r"which column is the timestamp\? .* 'purchase day' looks like it\."):
+    with pytest.raises(AutopruneError, match=r"which column is the timestamp\? .* 'purchase day' looks like times\."):
         read(tmp_path, content, timed=True)
 
 
@@ -266,4 +266,19 @@ def test_without_names_an_unused_time_is_given_by_position(tmp_path: Path) -> No
         "column 3 looks like times and is not used (task.data.columns.timestamp=3 uses it)",
         f"{NONE}; columns not used: 2, 3",
     )
-    assert read(tmp_path, "user,item,time,t_dat\na,b,1,2020-01-01\n").notes == ()
+    assert read(tmp_path, "user,item,time,t_dat\na,b,1,2020-01-01\n").notes == ("columns not used: t_dat",)
+
+
+@pytest.mark.parametrize("timed", [None, False])
+def test_a_label_or_rating_that_is_not_used_is_named_whether_there_are_times_or_not(
+    timed: bool | None, tmp_path: Path
+) -> None:
+    said = "every row counts, whatever its {} ({}task.data.min_rating=N leaves out those below N)"
+    for name, override in {"label": "task.data.columns.rating=label ", "rating": ""}.items():
+        content = f"user_id,item_id,{name},timestamp\n1,7,0,1600081904\n1,8,1,1600081905\n"
+        expected = (f"columns not used: {name}", said.format(name, override))
+        assert read(tmp_path, content, timed=timed).notes == expected
+        columns = Columns(rating=name)
+        assert read(tmp_path, content, timed=timed, min_rating=1, columns=columns).notes == ()
+    (note, _) = read(tmp_path, "1,7,3,1600081904\n1,9,4,1600081905\n").notes
+    assert note.endswith(f"; {said.format('rating', '')}")

@@ -104,7 +104,7 @@ def test_one_that_is_not_verified_is_compared_as_searched(runs: Path) -> None:
     assert found.sides[0].points == sum(point.number > 0 for point in one.searched)
     assert found.sides[0].quality == one.record.baseline.found["quality"].value
     assert not any(side.beaten for side in found.sides), "they are the same candidates"
-    assert found.notes == ["These are the searches' own values: raw is not verified throughout."]
+    assert found.notes == ["These are the searches' own values, because raw is not fully verified."]
 
 
 def test_another_machine_leaves_latency_out(runs: Path) -> None:
@@ -112,7 +112,7 @@ def test_another_machine_leaves_latency_out(runs: Path) -> None:
     assert found.machine is None
     assert found.objectives == ["quality", "size"]
     assert all(set(best) == {"size"} for side in found.sides for best in side.best.values())
-    assert "Latency is left out" in found.notes[0]
+    assert "Latency is not compared" in found.notes[0]
     assert "best latency" not in rendered(found, 80)
 
 
@@ -131,7 +131,7 @@ def test_ratios_are_to_the_first_baseline(runs: Path, tmp_path: Path) -> None:
     found = compare(front(runs, "one"), Front(Record(record.folder)))
     assert found.sides[1].quality == pytest.approx(1.1 * found.sides[0].quality)
     assert found.sides[1].best[1.0]["size"].ratio <= 1.0
-    assert any("ratios are to that of one" in note for note in found.notes)
+    assert any("ratios are to the one of one" in note for note in found.notes)
 
 
 def test_other_tasks_and_data_are_refused_with_the_difference(runs: Path, tmp_path: Path) -> None:
@@ -178,7 +178,8 @@ def test_beaten_points_are_listed_shortly(runs: Path) -> None:
     many = dataclasses.replace(found.sides[0], beaten=dict.fromkeys(range(1, 10), 5), points=12)
     text = rendered(dataclasses.replace(found, sides=(many, found.sides[1])), 200)
     assert (
-        "other beats of one: #1 (by #5), #2 (by #5), #3 (by #5), #4 (by #5), #5 (by #5), #6 (by #5) and 3 more." in text
+        "other beats these of one: #1 (by #5), #2 (by #5), #3 (by #5), #4 (by #5), #5 (by #5), #6 (by #5) and 3 more."
+        in text
     )
 
 

@@ -260,7 +260,7 @@ def moved_by(model: Model, dense: Model) -> float:
     ("step", "path", "words"),
     [
         (Quantize(bits={"word": 4.0}), "bits.word", "entropy=true"),
-        (Quantize(bits={"body": 9.0}, entropy=True), "bits.body", "from 1.5 to 6.0, but got 9.0; whole bits"),
+        (Quantize(bits={"body": 9.0}, entropy=True), "bits.body", "from 1.5 to 6.0, but got 9.0; write a whole number"),
         (Quantize(bits={"body": 1.2}, entropy=True), "bits.body", "but got 1.2"),
         (Quantize(bits=4, compensate=1), "compensate", "true or false"),  # type: ignore[arg-type]
     ],
@@ -347,6 +347,18 @@ def test_fitting_is_told_where_something_is_fitted(bits: Any, fitted: bool) -> N
     assert (asked.parameters() != plain.parameters()) == fitted
     assert (asked.summary() != plain.summary()) == fitted
     assert (asked.revision() != plain.revision()) == fitted
+
+
+@pytest.mark.parametrize("bits", [{"word": 4, "body": 8}, {"word": 3}])
+def test_whole_bits_of_words_are_not_said_to_be_fitted(model: Encoder, bits: dict[str, float]) -> None:
+    plain, asked = (Quantize(bits=bits, compensate=on) for on in (False, True))
+    assert asked.summary() == plain.summary()
+    found = model.own()
+    asked.advance(found, Context(), 1.0)  # no inputs are needed
+    asked.convert(found, Context())
+    assert torch.equal(vectors(found), vectors(made(model, plain)))
+    assert asked.parameters()["compensate"], "the keys of recipes on record stay"
+    assert (asked.revision(), plain.revision()) == (4, 1)
 
 
 @pytest.mark.parametrize("rehearsal", [False, True])

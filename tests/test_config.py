@@ -16,7 +16,7 @@ from autoprune.families import task_maker
 from autoprune.fronts.profiles import load_profile
 from autoprune.fronts.requirements import parse_requirements
 from autoprune.recipes.space import Space
-from autoprune.study.definition import check_told
+from autoprune.study.definition import check_no_idle_settings
 from autoprune.study.job import run_study
 from autoprune.study.settings import StudyConfig
 
@@ -100,17 +100,17 @@ BAD = {
     "requirements.recall@20.min=2%%": r"requirements\.recall@20\.min: a limit such as",
     "requirements.latency_ms.batch.max=fast": r"requirements\.latency_ms\.batch\.max: a limit such as",
     "requirements.ndcg@20.tial.drop=2%": r"Did you mean ndcg@20\.tail",
-    "requirements=[1]": r"the name of a file",
+    "requirements=[1]": r"the value must name a file",
     "study.seed=-1": r"study\.seed: a whole number >= 0",
     "study.minutes=nan": r"study\.minutes: more than 0",
     "study.latency_seconds=inf": r"study\.latency_seconds: more than 0",
     "study.device=meta": r"study\.device 'meta' is unknown",
     "task.data.seed=-1": r"task\.data\.seed: a whole number >= 0",
     "task.training.learning_rate=nan": r"task\.training\.learning_rate: 0 < rate <= 1",
-    "+presets.mine={quantize:{bits:{any_of:[8,4]}}}": r"presets\.mine\.quantize\.bits: a preset is fully decided",
-    "space.prune.method={dims:{sparsity:0.5}}": r"its value names what is not",
+    "+presets.mine={quantize:{bits:{any_of:[8,4]}}}": r"presets\.mine\.quantize\.bits: a preset must not have open values",
+    "space.prune.method={dims:{sparsity:0.5}}": r"its value refers to something missing",
     "requirements.prefer=speed": r"requirements\.prefer 'speed' is unknown",
-    "requirements.prefer=index": r"requirements\.prefer: index cannot be preferred: nobody stores",
+    "requirements.prefer=index": r"requirements\.prefer: index is not available: .* no vectors that are stored",
     "presets.int4=4": r"presets\.int4: a recipe is a mapping of stages, but got 4",
     "space.prune.method.choose.dims.sparsity.float=[0.5,1.0]": r"choose\.dims\.sparsity: 0 <= sparsity < 1 .* 1\.0",
     "space.prune.method.choose.dims.sparsity.float=[0.9,0.5]": r"choose\.dims\.sparsity\.float: low <= high",
@@ -180,18 +180,21 @@ def test_every_corner_of_the_shipped_space_can_be_built(
 
 
 TYPES: list[tuple[dict[str, Any], str]] = [
-    ({"model": {"x": 1}}, r"^task\.model: a text is taken, but got {'x': 1}\.$"),
-    ({"data": {"documents": 1e3}}, r"^task\.data\.documents: a whole number or a text is taken, but got 1000\.0\.$"),
-    ({"data": {"documents": True}}, r"^task\.data\.documents: a whole number or a text is taken, but got True\.$"),
-    ({"data": {"documents": [1]}}, r"^task\.data\.documents: a whole number or a text is taken, but got \[1\]\.$"),
-    ({"data": {"scale": ["a", 1]}}, r"^task\.data\.scale\.0: a number is taken, but got 'a'\.$"),
-    ({"data": {"scale": 3}}, r"^task\.data\.scale: a list of numbers is taken, but got 3\.$"),
-    ({"data": {"scale": {"a": 1}}}, r"^task\.data\.scale: a list of numbers is taken, but got {'a': 1}\.$"),
-    ({"seed": "abc"}, r"^task\.seed: a whole number is taken, but got 'abc'\.$"),
-    ({"seed": 1.5}, r"^task\.seed: a whole number is taken, but got 1\.5\.$"),
-    ({"seed": None}, r"^task\.seed: a whole number is taken, but got None\.$"),
-    ({"training": {"learning_rate": "x"}}, r"^task\.training\.learning_rate: a number is taken, but got 'x'\.$"),
-    ({"training": {"decay": "x"}}, r"^task\.training\.decay: true or false is taken, but got 'x'\.$"),
+    ({"model": {"x": 1}}, r"^task\.model: a text must be given, but got {'x': 1}\.$"),
+    (
+        {"data": {"documents": 1e3}},
+        r"^task\.data\.documents: a whole number or a text must be given, but got 1000\.0\.$",
+    ),
+    ({"data": {"documents": True}}, r"^task\.data\.documents: a whole number or a text must be given, but got True\.$"),
+    ({"data": {"documents": [1]}}, r"^task\.data\.documents: a whole number or a text must be given, but got \[1\]\.$"),
+    ({"data": {"scale": ["a", 1]}}, r"^task\.data\.scale\.0: a number must be given, but got 'a'\.$"),
+    ({"data": {"scale": 3}}, r"^task\.data\.scale: a list of numbers must be given, but got 3\.$"),
+    ({"data": {"scale": {"a": 1}}}, r"^task\.data\.scale: a list of numbers must be given, but got {'a': 1}\.$"),
+    ({"seed": "abc"}, r"^task\.seed: a whole number must be given, but got 'abc'\.$"),
+    ({"seed": 1.5}, r"^task\.seed: a whole number must be given, but got 1\.5\.$"),
+    ({"seed": None}, r"^task\.seed: a whole number must be given, but got None\.$"),
+    ({"training": {"learning_rate": "x"}}, r"^task\.training\.learning_rate: a number must be given, but got 'x'\.$"),
+    ({"training": {"decay": "x"}}, r"^task\.training\.decay: true or false must be given, but got 'x'\.$"),
 ]
 
 
@@ -202,14 +205,14 @@ def test_what_an_entry_takes_is_said_with_what_it_got(section: dict[str, Any], s
 
 
 NOT_COMPOSED = {
-    "++task.data=[1]": r"^\+\+task\.data=\[1\]: what is there is of another kind",
-    "~task.model=foo": r"^~task\.model: it holds nothing",
-    "~task.seed=4": r"^~task\.seed: it holds 0, .* ~task\.seed takes it out in any case\.$",
+    "++task.data=[1]": r"^\+\+task\.data=\[1\]: the entry is of another kind",
+    "~task.model=foo": r"^~task\.model: it is null already",
+    "~task.seed=4": r"^~task\.seed: its value is 0, .* ~task\.seed removes it whatever its value is\.$",
     "~task.seeed": r"^~task\.seeed: there is no such entry\. Did you mean seed\?",
-    "~": r"^'~': ~ and a key take that key out",
-    "~nosuch": r"^~nosuch: there is no such entry\. There is: executor, presets",
-    "+task.seed=4": r"^\+task\.seed: the entry is there already; task\.seed=… sets it\.$",
-    "++study=3": r"^'\+\+study=3': the name of a file is chosen without \+\+\.$",
+    "~": r"^'~': ~ must be followed by the key to remove",
+    "~nosuch": r"^~nosuch: there is no such entry\. Available: executor, presets",
+    "+task.seed=4": r"^\+task\.seed: the entry exists already; task\.seed=… sets it\.$",
+    "++study=3": r"^'\+\+study=3': the file of a section is chosen without \+\+\.$",
     "task.metric=${oc.env:NOSUCH}": r"^task\.metric: \"Environment variable 'NOSUCH' not found\"; a \${",
 }
 
@@ -248,7 +251,7 @@ def test_an_unknown_key_is_told_from_those_of_files_of_ones_own(tmp_path: Path) 
         == 3
     )
     (tmp_path / "task" / "ours.yaml").write_text("a: [b\n")
-    with pytest.raises(AutopruneError, match=r"a file of the config is no YAML: .*ours\.yaml"):
+    with pytest.raises(AutopruneError, match=r"a config file is not valid YAML: .*ours\.yaml"):
         compose_config([f"hydra.searchpath=[{tmp_path}]", "task=ours"])
 
 
@@ -286,4 +289,4 @@ BROUGHT = {"name": "interactions", "model": {"path": "m"}}
 )
 def test_what_would_be_without_effect_is_refused(section: dict[str, Any], typed: str, said: str) -> None:
     with pytest.raises(AutopruneError, match=rf"^task\.{typed}{said}"):
-        check_told(section, [f"task.{typed}=0"] if typed else [])
+        check_no_idle_settings(section, [f"task.{typed}=0"] if typed else [])

@@ -184,7 +184,7 @@ def test_what_another_machine_timed_is_not_judged(tmp_path: Path) -> None:
     record.archive.add(Candidate.from_json(elsewhere))
     trial = mirror(Front(Record(record.folder))).trials[-1]
     assert trial.state == optuna.trial.TrialState.PRUNED
-    assert "not measured beside the baseline" in trial.user_attrs["not judged"]
+    assert "not measured on the baseline's machine" in trial.user_attrs["not judged"]
     assert "rejected" not in trial.user_attrs
 
 
@@ -248,9 +248,9 @@ def test_a_taken_port_is_named(front: Front) -> None:
     dashboard = Dashboard(lambda: front, front.record.archive.path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(AutopruneError, match=rf"--port {port} is taken on 127\.0\.0\.1; choose another"):
+        with pytest.raises(AutopruneError, match=rf"--port {port} is in use on 127\.0\.0\.1; choose another"):
             serve(dashboard, host="127.0.0.1", port=port, ready=lambda address: pytest.fail(address))
-    with pytest.raises(AutopruneError, match=r"--host 192\.0\.2\.1: .*this machine alone is"):
+    with pytest.raises(AutopruneError, match=r"--host 192\.0\.2\.1: .*serves this machine only"):
         serve(dashboard, host="192.0.2.1", port=0, ready=lambda address: pytest.fail(address))
 
 

@@ -251,7 +251,11 @@ def test_a_row_longer_than_what_is_looked_at_is_read(tmp_path: Path) -> None:
 
 
 def test_comments_are_counted_and_hashtags_are_none(tmp_path: Path) -> None:
-    assert read(tmp_path / "a.csv", NAMED["comments"]).notes == ("3 lines of comments above a.csv skipped",)
+    assert read(tmp_path / "a.csv", NAMED["comments"]).notes == (
+        "3 lines of comments above a.csv skipped",
+        "columns not used: rating",
+        "every row counts, whatever its rating (task.data.min_rating=N leaves out those below N)",
+    )
     tags = read(tmp_path / "b.csv", "#a,1\n#b,1\n#a,2\n", columns=Columns(user="0", item="1"))
     assert rows(tags) == [("#a", 1, None), ("#b", 1, None), ("#a", 2, None)]
 

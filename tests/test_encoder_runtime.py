@@ -17,7 +17,7 @@ from tiny_encoder import HEADS, HIDDEN, LONGEST, NEURONS, POSITIONS, TEXTS, make
 
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Beside, serve
-from autoprune.encoder import torch_served
+from autoprune.encoder import onnx_served, torch_served
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.onnx_served import OnnxEncoder
@@ -118,7 +118,7 @@ def test_odd_texts_are_read(served: SentenceEncoder) -> None:
     found = served.encode(["", " ", "日本", "word " * 500])
     assert np.isfinite(found).all()
     np.testing.assert_array_equal(found[0], found[1])
-    assert served.count(["", "water walk", "word " * 500])[0].tolist() == [2, 4, LONGEST]
+    assert served.count(["", "water walk", "word " * 500])[0].tolist() == [2, 4, 2 + 500 * len("word")]
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 1.5])
@@ -157,9 +157,48 @@ def test_memory_is_what_is_held(encoder_task: EncoderTask) -> None:
     others -= len(model.state_dict()["_tables.out.bias"])  # not at work
     assert served_by(encoder_task, "torch", model).memory_bytes == 4 * (weights + others)
     graph = encoder_task.parts(model, "onnx").files["model.onnx"]
-    assert served_by(encoder_task, "onnx", model).memory_bytes == len(graph)
+    assert served_by(encoder_task, "onnx", model).memory_bytes == 2 * len(graph), "a session holds its own"
     # positions that no text can have are not in a graph
     assert len(graph) > 4 * (weights + others - (POSITIONS - LONGEST) * HIDDEN)
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3, 2])
+def test_codes_of_maps_are_held_in_a_byte_each(encoder_task: EncoderTask, bits: int, tmp_path: Path) -> None:
+    """However few bits they have in the file; a graph that is a file is held but once."""
+    model = encoder_task.model({}, seed=0).own()
+    assert isinstance(model, Encoder)
+    model.cut(model.axes["layers"], torch.tensor([0, 3]))
+    step, context = Quantize(bits={"body": bits}), Context(seed=0, device=torch.device("cpu"))
+    step.advance(model, context, 1.0)
+    step.convert(model, context)
+    graph = encoder_task.parts(model, "onnx").files["model.onnx"]
+    assert isinstance(graph, bytes)
+    weights = 2 * (4 * HIDDEN * HIDDEN + 2 * HIDDEN * NEURONS)
+    served = served_by(encoder_task, "onnx", model)
+    assert served.memory_bytes == 2 * len(graph) + weights * (8 - bits) // 8
+    artifact.save(encoder_task.parts(model, "onnx"), tmp_path / "a", provenance={})
+    loaded = artifact.load(tmp_path / "a")
+    assert loaded.memory_bytes == len(graph) + weights * (8 - bits) // 8
+    assert pickle.loads(pickle.dumps(loaded)).memory_bytes == served.memory_bytes
+
+
+def test_long_texts_come_fewer_together(encoder_task: EncoderTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = served_by(encoder_task, "onnx")
+    assert served.texts_at_once(0) == served.texts_at_once(512) == BATCH
+    assert served.texts_at_once(10**6) == 1
+    monkeypatch.setattr(onnx_served, "ATTENTION", 8 * HEADS * 40**2)
+    batches, forward = list[tuple[int, ...]](), served.forward
+
+    def watched(ids: np.ndarray, there: np.ndarray) -> np.ndarray:
+        batches.append(ids.shape)
+        return forward(ids, there)
+
+    texts = [*TEXTS[:60], *(" ".join(TEXTS[at : at + 9]) for at in range(9))]
+    whole = served_by(encoder_task, "onnx").encode(texts, batch_size=BATCH)
+    monkeypatch.setattr(served, "forward", watched)
+    np.testing.assert_allclose(served.encode(texts), whole, atol=1e-5)
+    assert (1, LONGEST) in batches
+    assert all(size == 1 or size * 8 * HEADS * longest**2 <= onnx_served.ATTENTION for size, longest in batches)
 
 
 def test_threads_are_those_torch_has_when_it_is_asked(encoder_task: EncoderTask) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,12 +19,14 @@ import autoprune
 from autoprune.artifacts.served import serve
 from autoprune.config.sections import structured
 from autoprune.encoder import text_task
+from autoprune.encoder.benchmarks.coverage import Coverage
 from autoprune.encoder.benchmarks.fidelity import Elsewhere
 from autoprune.encoder.benchmarks.judgements import Collection
 from autoprune.encoder.benchmarks.retrieval import Retrieval
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.config import EncoderConfig, EncoderData
 from autoprune.encoder.judging import UNITS
+from autoprune.encoder.make import make_encoder
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.slices import SLICES, typos
@@ -84,7 +87,8 @@ def test_both_models_distil_the_same_text(tiny: Path, longest: int | None) -> No
     task = make_task(tiny, [*long_texts(60), *TEXTS[:60]], longest=longest)
     [batch] = task.batches()[:1]
     model = task.model({}, seed=0)
-    assert max(len(tokens) for tokens in task._tokenized(model)) == min(longest or LONGEST, LONGEST)
+    known = task._tokenized(model, range(len(task._train)))
+    assert max(len(tokens) for tokens in known.values()) == min(longest or LONGEST, LONGEST)
     with torch.no_grad():
         assert float(task.loss(model, batch)) < 1e-6
 
@@ -98,7 +102,7 @@ def test_long_texts_are_distilled_on_in_passages_too(tiny: Path) -> None:
     assert all(any(passage in text for text in whole._train) for passage in passages), "none is of what judges"
     assert max(len(ids) for ids in task._dense.tokenizer.encode(passages)) < 20
     assert torch.equal(task._frequency, whole._frequency), "their pieces count once"
-    assert f"{len(passages):,} passages of long ones" in task.describe()
+    assert f"{len(passages):,} passages of long texts" in task.describe()
     assert task.fingerprint() != whole.fingerprint()
     drawn = torch.cat([batch for _ in range(40) for batch in task.batches()])
     assert float((drawn >= len(whole._train)).float().mean()) == pytest.approx(
@@ -118,7 +122,7 @@ def test_where_no_text_is_long_a_study_stays_what_it_was(tiny: Path) -> None:
 def test_a_smaller_vocabulary_reads_the_same_text_in_more_pieces(tiny: Path) -> None:
     task = make_task(tiny, [*long_texts(60), *TEXTS[:60]], longest=20)
     model = made_by(task, {"rows": {"sparsity": 0.4}})
-    lengths = [len(tokens) for tokens in task._tokenized(model)]
+    lengths = [len(tokens) for tokens in task._tokenized(model, range(len(task._train))).values()]
     assert 20 < max(lengths) <= LONGEST
 
 
@@ -186,6 +190,43 @@ def test_batches_are_drawn_by_the_seed(encoder_task: EncoderTask) -> None:
     assert within > 0.8 * np.std([len(text) for text in texts])
 
 
+def test_an_epoch_is_as_long_of_few_texts(tiny: Path) -> None:
+    task = make_task(tiny, texts_per_epoch=200)
+    torch.manual_seed(0)
+    drawn = torch.cat(list(task.batches()))
+    times = torch.bincount(drawn, minlength=len(task._train))
+    assert len(drawn) == 200
+    assert set(times.tolist()) == {200 // len(task._train), 200 // len(task._train) + 1}, "each as often as the others"
+    held = [
+        make_task(tiny, texts_per_epoch=count).fingerprint().partition(" ")[0]
+        for count in (len(task._train) - 1, len(task._train), len(task._train) + 1)
+    ]
+    assert held[0] == held[1] != held[2], "a study stays what it was unless its epochs were shorter"
+
+
+def test_no_more_is_tokenized_for_an_update_than_it_reads(
+    encoder_task: EncoderTask, halved: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a schedule cuts pieces before each of them."""
+    model, read = copy.deepcopy(halved), list[str]()
+    tokens = model.tokens
+
+    def watched(texts: Sequence[Text]) -> list[Tokens]:
+        read.extend(map(str, texts))
+        return tokens(texts)
+
+    monkeypatch.setattr(model, "tokens", watched)
+    axis = model.axes["vocab"]
+    for batch in encoder_task.batches()[:2]:
+        standing = model.standing(axis)
+        gone = standing[~torch.isin(standing, model.protected(axis))][-1]
+        model.hide(axis, standing[standing != gone])
+        read.clear()
+        for _ in range(2):
+            encoder_task.loss(model, batch)
+            assert sorted(read) == sorted(encoder_task._distilled[at] for at in batch.tolist())
+
+
 def test_what_fills_up_an_update_teaches_nothing(
     encoder_task: EncoderTask, halved: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,7 +240,7 @@ def test_what_fills_up_an_update_teaches_nothing(
 def test_a_text_of_no_tokens_teaches_nothing(encoder_task: EncoderTask, halved: Encoder) -> None:
     [batch] = encoder_task.batches()[:1]
     whole = float(encoder_task.loss(halved, batch[1:]).detach())
-    known = encoder_task._tokenized(halved)
+    known = encoder_task._tokenized(halved, batch.tolist())
     kept, known[int(batch[0])] = known[int(batch[0])], np.zeros(0, dtype=np.int32)
     assert float(encoder_task.loss(halved, batch).detach()) == pytest.approx(whole, rel=1e-5)
     known[int(batch[0])] = kept
@@ -266,6 +307,66 @@ def test_coverage_is_lost_with_the_vocabulary(encoder_task: EncoderTask, dense: 
     assert 0.3 < part < 0.98
 
 
+def test_coverage_of_long_texts_is_lost_as_well(tiny: Path) -> None:
+    task = make_task(tiny, long_texts(120))
+    served = served_of(task, made_by(task, {"rows": {"sparsity": 0.4}}))
+    reached = task._dense.tokenizer.reached(task._texts["test"])
+    endless = Tokenizer.read(served._tokenizer.to_json(), max_tokens=10_000)
+    wanted = [LONGEST / len(ids) for ids in endless.encode(reached)]
+    found = task._coverage.rows(served, "test")["value"]
+    assert found.tolist() == pytest.approx(wanted)
+    assert found.max() < 0.95
+    assert task._coverage.rows(served_of(task, task.model({}, seed=0)), "test")["value"].eq(1).all()
+
+
+def test_a_study_of_texts_that_are_read_whole_stays_what_it_was(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What coverage is has changed for long ones alone."""
+    found = list[str]()
+    for cuts in (Coverage.cuts, False):
+        monkeypatch.setattr(Coverage, "cuts", cuts)
+        found += [make_task(tiny, corpus).fingerprint() for corpus in (TEXTS[:120], long_texts(120))]
+    assert found[0] == found[2]
+    assert found[1] != found[3]
+
+
+def test_half_of_a_surrogate_pair_ends_no_task(tiny: Path) -> None:
+    task = make_task(tiny, [*TEXTS[:119], "water \ud83d stone"])
+    assert np.isfinite(task.score(served_of(task, task.model({}, seed=0)), "test")["value"]).all()
+    [batch] = task.batches()[:1]
+    assert torch.isfinite(task.loss(task.model({}, seed=0), batch))
+
+
+def test_prompts_can_be_told_where_the_folder_declares_none(tiny: Path, tmp_path: Path) -> None:
+    """As the card of e5 alone has them."""
+    told = {"query": "river: ", "document": "stone: "}
+    folder = shutil.copytree(tiny, tmp_path / "declares")
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": told}))
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(TEXTS))
+    plain, given, declared, other = (
+        make_encoder(EncoderConfig(model=str(model), texts=[str(texts)], prompts=prompts))
+        for model, prompts in ((tiny, None), (tiny, told), (folder, None), (folder, {"query": "bread: "}))
+    )
+    assert "'river: ' before query, 'stone: ' before document" in given.describe()
+    assert given.fingerprint() == declared.fingerprint() != plain.fingerprint()
+    assert given._train == declared._train != plain._train
+    served, wanted = (served_of(task, task.model({}, seed=0)) for task in (given, declared))
+    for role in ("query", "document", None):
+        np.testing.assert_array_equal(served.encode(TEXTS[:3], role=role), wanted.encode(TEXTS[:3], role=role))
+    assert other._dense.architecture.prompts.of("query") == "bread: "
+    assert other._dense.architecture.prompts.of("document") == "", "they stand in place of all that are declared"
+
+
+def test_where_documents_are_searched_it_is_told_that_there_are_no_prompts(tiny: Path) -> None:
+    made = Collection(documents=TEXTS, queries={"validation": TEXTS[:9], "test": TEXTS[9:12]}, grades={})
+    held = [Retrieval(made, documents=None)]
+    told = [
+        EncoderTask(EncoderConfig(), read_encoder(str(tiny), prompts=prompts), Corpus.of(TEXTS[:60], "made"), judged)
+        for prompts, judged in ((None, held), ({"query": "river: "}, held), (None, []))
+    ]
+    assert ["set task.prompts" in task.describe() for task in told] == [True, False, False]
+
+
 def test_requests_of_texts_without_spaces_are_as_long(tiny: Path) -> None:
     task = make_task(tiny, ["-".join([text] * 9).replace(" ", "-") for text in TEXTS[:120]])
     lengths = {len(task.model({}, seed=0).tokens([text])[0]) for [text] in task._requests["1x16"]}
@@ -305,7 +406,8 @@ def test_requests_have_the_tokens_that_are_told(encoder_task: EncoderTask, dense
         requests = encoder_task._requests[name]
         assert len({tuple(request) for request in requests}) == len(requests)
         for request in requests:
-            assert served.count(request)[0].tolist() == [min(int(one.tokens), LONGEST)] * one.texts
+            read = [min(tokens, LONGEST) for tokens in served.count(request)[0].tolist()]
+            assert read == [min(int(one.tokens), LONGEST)] * one.texts
         assert np.asarray(encoder_task.workloads(served)[name]()).shape == (one.texts, served.out)
     assert list(encoder_task.workloads(served)) == list(encoder_task.workload_names)
 
@@ -401,6 +503,7 @@ def test_what_must_not_be_lost_is_a_metric_of_every_labelled_benchmark(encoder_t
     [
         ({"texts_per_update": 1}, "task.texts_per_update >= 2"),
         ({"texts_per_epoch": 1}, "task.texts_per_epoch >= 2"),
+        ({"prompts": {"querry": "q: "}}, r"task\.prompts 'querry' is unknown. Did you mean query"),
         ({"longest": 4}, "task.longest >= 8"),
         ({"data": EncoderData(documents=99)}, "task.data.documents: a number >= 100 or all must be given, but got 99"),
         ({"data": EncoderData(documents="most")}, "task.data.documents: .* but got 'most'"),
@@ -617,7 +720,7 @@ def test_a_dense_model_that_is_worth_nothing_is_refused(
 
     write(-1)
     with pytest.raises(
-        AutopruneError, match=r"spearman: the dense model has -1\.0000.*Do larger scores mean less alike"
+        AutopruneError, match=r"spearman: the dense model has -1\.0000.*If larger scores mean less similar"
     ):
         autoprune.search(*told, "requirements=none")
     with pytest.raises(AutopruneError, match=r"spearman: the dense model has -1\.0000"):

@@ -187,10 +187,10 @@ def test_an_interrupted_call_ends_its_process(monkeypatch: pytest.MonkeyPatch) -
     ("section", "said"),
     [
         ({"name": "dask"}, r"executor\.name 'dask' is unknown"),
-        ({"address": "auto"}, r"executor=local: address, cpus, gpus and retries are of executor=ray"),
+        ({"address": "auto"}, r"executor=local: address, cpus, gpus and retries need executor=ray"),
         ({"name": "ray", "cpus": -1.0}, r"executor\.cpus: 0 or more"),
         ({"name": "ray", "cpus": 0.0}, r"a call takes CPUs or GPUs"),
-        ({"name": "ray", "cpus": "many"}, r"executor\.cpus: a number is taken, but got 'many'"),
+        ({"name": "ray", "cpus": "many"}, r"executor\.cpus: a number must be given, but got 'many'"),
         ({"name": "ray", "port": 1}, r"executor\.port: there is no such entry"),
     ],
 )

@@ -38,8 +38,8 @@ def test_what_was_made_since_is_no_failure(tmp_path: Path) -> None:
     assert failures.text(()) == ""
     for key, reason in (("a", "diverged"), ("b", "out of memory"), ("c", "out of memory")):
         failures.add(failure(key, reason))
-    assert failures.text(()).startswith("3 recipes came to nothing, most often: out of memory\n")
-    assert failures.text(("b", "c")).startswith("1 recipe came to nothing: diverged\n")
+    assert failures.text(()).startswith("3 recipes failed, most often: out of memory\n")
+    assert failures.text(("b", "c")).startswith("1 recipe failed: diverged\n")
     assert failures.text(("a", "b", "c")) == ""
 
 

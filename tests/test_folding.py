@@ -13,7 +13,7 @@ from autoprune.packing.rows import PackedRows
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
 from autoprune.recipes.train import Trainer
-from autoprune.recommender.folding import AMONG, folded, parted
+from autoprune.recommender.folding import folded, parted
 from autoprune.recommender.loss import log_likelihood
 from autoprune.recommender.strangers import Strangers
 from autoprune.recommender.task import RecommenderTask
@@ -35,17 +35,17 @@ def test_users_are_found_as_they_are_served() -> None:
 
 def test_what_is_told_is_not_asked_for_and_who_told_nothing_is_asked_nothing() -> None:
     torch.manual_seed(0)
-    owner = torch.arange(400) // 2  # of two items both, one or none come to be told
-    told, guessed = parted(owner, count=200)
-    assert not (told & guessed).any()
-    assert set(owner[guessed].tolist()) <= set(owner[told].tolist())
-    assert 0 < len(guessed.nonzero()) < len((~told).nonzero())
+    owner = torch.arange(400) // 2  # of a user's two items both, one or none are given
+    given, targets = parted(owner, count=200)
+    assert not (given & targets).any()
+    assert set(owner[targets].tolist()) <= set(owner[given].tolist())
+    assert 0 < len(targets.nonzero()) < len((~given).nonzero())
 
 
 def test_of_what_nobody_has_left_to_guess_nothing_is_learned() -> None:
     users, items = torch.ones(2, 3, requires_grad=True), torch.ones(4, 3)
     nothing = torch.empty(0, dtype=torch.long)
-    found = log_likelihood(users, items, nothing, nothing, drawn=AMONG)
+    found = log_likelihood(users, items, nothing, nothing)
     found.backward()
     assert found == 0
     assert not users.grad.any()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from autoprune.errors import AutopruneError
 from autoprune.study.definition import Definition
@@ -45,6 +46,10 @@ class Reader(Worker):
         (there @ there).sum().backward()
         assert there.grad is not None
         return float(there.grad[0, 0])
+
+    def loaded(self, size: int) -> list[int]:
+        """What a data loader draws with a process of its own."""
+        return [int(one) for one in DataLoader(range(size), num_workers=1)]  # type: ignore[arg-type]
 
     def count(self, path: Path) -> None:
         """Writes a longer and longer file."""
@@ -84,6 +89,10 @@ def test_a_copy_of_a_process_that_trained_on_several_threads_trains(reader: Read
     finally:
         torch.set_num_threads(before)
     assert process.submit(reader.slope, 200).result() == here
+
+
+def test_a_copy_loads_data_with_processes_of_its_own(reader: Reader, process: ForkedProcess) -> None:
+    assert process.submit(reader.loaded, 3).result() == [0, 1, 2]
 
 
 def test_what_dies_is_named_and_the_next_call_has_a_new_copy(reader: Reader, process: ForkedProcess) -> None:

@@ -44,7 +44,7 @@ def test_every_format_is_found_by_its_name() -> None:
     known = (
         "autoprune, cross-encoder, faiss, model2vec, numpy, onnx, parquet, safetensors, sentence-transformers, word2vec"
     )
-    with pytest.raises(AutopruneError, match=f"There is: {known}"):
+    with pytest.raises(AutopruneError, match=f"Available: {known}"):
         find_format("tflite")
 
 
@@ -106,13 +106,13 @@ def test_reasons_are_counted_and_ways_out_told_once() -> None:
     space = {"code": {"method": {"choose": {"none": {}, "quantize": {}}}, "epochs": 1}}
     text = explain_obstacles([[codes], [codes, kind], []], "flat", space)
     assert text.splitlines() == [
-        "1 of 3 candidates can be written in the format flat. What stands in the way:",
+        "1 of 3 candidates can be written in the format flat. The obstacles:",
         "  values are codes (2 candidates)",
         "  it is no encoder (1 candidate)",
-        "A search for such candidates: autoprune … '~space.code.method.choose.quantize'",
+        "To search for candidates that can: autoprune … '~space.code.method.choose.quantize'",
     ]
     alone = explain_obstacles([[codes, kind]], "flat", {})
-    assert "A search" not in alone
+    assert "To search" not in alone
     assert "none of 1 candidate can be" in alone
 
 

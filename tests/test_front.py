@@ -7,21 +7,26 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_studies import make_study
+from test_metric import Share
 
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.letters import letters
 from autoprune.fronts.limits import Limits
 from autoprune.fronts.optimism import optimism
-from autoprune.fronts.pareto import beats
+from autoprune.fronts.pareto import beats, hypervolume
 from autoprune.fronts.pool import Pool
-from autoprune.fronts.requirements import OBJECTIVES
-from autoprune.measure.reading import Reading
+from autoprune.fronts.requirements import OBJECTIVES, Requirements, parse_flag
+from autoprune.measure.reading import Reading, scored_reading
+from autoprune.measure.student import student_quantile
 from autoprune.record.archive import Archive, Candidate
 from autoprune.record.point import Point
 from autoprune.record.record import Record
+from autoprune.tasks.metric import DRAWS, Resamples, cautious_error
+from autoprune.views import phrases
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +80,7 @@ def test_before_the_verification_nothing_falls(record: Record) -> None:
     assert [point.number for point in front] == [point.number for point in front.searched]
     assert not front.verified
     assert not front.letters
-    assert front.optimism is None
+    assert not front.optimism
 
 
 def test_a_search_point_that_was_not_verified_stays(record: Record) -> None:
@@ -112,7 +117,7 @@ def test_where_all_fell_nothing_is_picked(tmp_path: Path) -> None:
     front = Front(Record(made.folder))
     assert front.falls
     assert not len(front)
-    with pytest.raises(AutopruneError, match="Nothing held when it was verified"):
+    with pytest.raises(AutopruneError, match="No candidate passed verification"):
         front.pick()
 
 
@@ -161,8 +166,8 @@ def test_what_was_verified_for_other_limits_is_a_finalist_once_it_stands_on_the_
     assert beaten.number in {point.number for point in again.finalists}
 
 
-def point(number: int, ratio: float, draws: list[float]) -> Point:
-    reading = Reading(ratio, ratio, error=0.01)
+def point(number: int, ratio: float, draws: list[float], *, error: float = 0.01) -> Point:
+    reading = scored_reading(ratio, ratio, error)
     made = dataclasses.replace(TEMPLATE.candidate, number=number)
     # The smaller the slower: none beats another, whatever the quality.
     costs = {"size_bytes": Reading(number, number / 100), "latency_ms": Reading(1.0, 1 / number)}
@@ -208,18 +213,113 @@ def test_two_that_differ_may_both_be_like_a_third() -> None:
     assert letters([first, second, third]) in ({1: "a", 2: "b", 3: "ab"}, {1: "b", 2: "a", 3: "ab"})
 
 
+def test_no_letter_is_part_of_another_however_many_there_are() -> None:
+    draw = np.random.default_rng(0)
+    values = [1 - 0.02 * at for at in range(40)]  # each is like its neighbours only
+    chain = [point(at, value, (value + draw.normal(0, 0.01, 500)).tolist()) for at, value in enumerate(values, 1)]
+    found = letters(chain)
+    assert len(set("".join(found.values()))) == 39
+    for one, other in itertools.combinations(found, 2):
+        assert bool(set(found[one]) & set(found[other])) == (other - one == 1)
+
+
+def test_the_letters_of_few_that_differ_agree_with_the_interval_beside_them() -> None:
+    """Of 1000 users five lose all they had, and none wins: the bootstrap alone would call that certain."""
+    before = np.ones(1000)
+    ours = np.where(np.arange(1000) < 5, 0.0, before)
+    rows, dense = (pd.DataFrame({"user": np.arange(1000), "hit": values}) for values in (ours, before))
+    metric, resamples = Share(), Resamples(np.arange(1000))
+    drawn = metric.draws(rows, resamples) / metric.draws(dense, resamples)
+    influences = {"ours": metric.influence(rows), "before": metric.influence(dense)}
+    error = cautious_error(drawn, ratio=0.995, value=0.995, value_before=1.0, **influences)
+    assert 1.96 * drawn.std(ddof=1) < 0.005 < 1.96 * error, "by the bootstrap alone it is told apart"
+    baseline = point(1, 1.0, [1.0] * DRAWS, error=0.0)
+    assert letters([baseline, point(2, 0.995, drawn.tolist(), error=error)]) == {1: "a", 2: "a"}
+    assert letters([baseline, point(2, 0.97, drawn.tolist(), error=error)]) == {1: "a", 2: "b"}
+
+
+def test_a_difference_that_five_digits_do_not_show_is_told_by_its_error() -> None:
+    baseline = point(1, 1.0, [1.0] * DRAWS, error=0.0)
+    for error, found in ((2e-6, "a"), (1e-6, "b")):
+        assert letters([baseline, point(2, 1 - 3e-6, [1.0] * DRAWS, error=error)]) == {1: "a", 2: found}
+
+
+def optimism_of(points: list[Point], record: Record, *floors: str) -> dict[str, float]:
+    items = tuple(parse_flag(floor, "min", None) for floor in floors)
+    return optimism(points, record.objectives, Requirements(items=items), metric="ndcg@20")
+
+
 def test_optimism_is_what_selection_gives_to_noise(record: Record) -> None:
     draw = np.random.default_rng(0)
     # Candidates that are all exactly as good as the floor: half of them pass, and look better than they are.
     points = [point(number, 1.0, list(1 + draw.normal(0, 0.01, size=500))) for number in range(1, 41)]
-    assert optimism(points, record.objectives, floor=1.0) == pytest.approx(0.01 * (2 / np.pi) ** 0.5, rel=0.05)
+    flattered = pytest.approx(0.01 * (2 / np.pi) ** 0.5, rel=0.05)
+    assert optimism_of(points, record, "quality=1x") == {"ndcg@20": flattered}
+    assert optimism_of(points, record, "ndcg@20=1.0") == {"ndcg@20": flattered}, "an absolute floor drops as well"
+    certain = 1 - student_quantile(0.95, np.inf) * 0.01
+    assert optimism_of(points, record, f"quality={certain}x:0.95") == {"ndcg@20": flattered}, "and one on the bound"
+    fallen = Requirements(items=(parse_flag("size_bytes=0.2x", "max", None),))
+    assert 0 < len([one for one in points if fallen.hold(one.verified)]) < len(points)
+    assert optimism(points, record.objectives, fallen, metric="ndcg@20")["ndcg@20"] == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("reading", ["recall@20", "worst_slice"])
+def test_optimism_is_told_of_the_reading_that_decided(record: Record, reading: str) -> None:
+    draw = np.random.default_rng(1)
+    points = [point(number, 1.0, list(1 + draw.normal(0, 0.01, size=500))) for number in range(1, 41)]
+    found = scored_reading(0.3, 0.98, 0.02)
+    points = [dataclasses.replace(one, verified={**one.verified, reading: found}) for one in points]
+    told = optimism_of(points, record, "quality=0.5x", f"{reading}=0.98x")
+    assert told["ndcg@20"] == pytest.approx(0, abs=2e-4), "by quality nothing fell"
+    assert told[reading] == pytest.approx(0.02 * (2 / np.pi) ** 0.5, rel=0.05)
+    unknown = [dataclasses.replace(one, verified={**one.verified, reading: Reading(0.3, 0.98)}) for one in points]
+    assert set(optimism_of(unknown, record, f"{reading}=0.98x")) == {"ndcg@20"}
+    idle = [
+        dataclasses.replace(one, verified={**one.verified, reading: Reading(0.0, np.nan, binds=False)})
+        for one in points
+    ]
+    assert optimism_of(idle, record, f"{reading}=0.98x")["ndcg@20"] == pytest.approx(0, abs=2e-4), "it drops nothing"
 
 
 def test_optimism_counts_who_beats_whom(record: Record) -> None:
     draw = np.random.default_rng(0)
     # Two that cost the same and are equally good: in every sample the luckier one is chosen.
     twins = [point(7, 1.0, list(1 + draw.normal(0, 0.01, size=500))) for _ in range(2)]
-    assert optimism(twins, record.objectives, floor=0.0) == pytest.approx(0.01 * np.pi**-0.5, rel=0.2)
+    assert optimism_of(twins, record) == {"ndcg@20": pytest.approx(0.01 * np.pi**-0.5, rel=0.2)}
+
+
+def test_what_falls_by_another_reading_has_its_own_flattery_told(tmp_path: Path) -> None:
+    made = make_study(tmp_path / "s", 60, seed=2, requirements={"quality": {"drop": "5%"}})
+    archive, limits = Archive(made.folder / "archive.jsonl"), Limits(floors=["quality=0.5x", "recall@20=0.95x"])
+    for one in Front(made, limits).searched[1::2]:
+        if one.verified:
+            tested = one.candidate.latest("verify")
+            worse = {part: 0.9 * value for part, value in tested.quality["recall@20"].items()}
+            lost = {**tested.quality, "recall@20": worse}
+            archive.add(one.candidate.with_measurement(dataclasses.replace(tested, quality=lost)))
+    front = Front(Record(made.folder), limits)
+    assert {miss.item.reading for fall in front.falls for miss in fall.misses} == {"recall@20"}
+    assert front.optimism["recall@20"] > max(0.0005, front.optimism["ndcg@20"])
+    share = f"recall@20 by about {front.optimism['recall@20']:.1%}."
+    assert phrases.optimism(front).endswith(share)
+
+
+def test_the_hypervolume_mixes_no_validation_with_test_and_never_falls_in_a_search(tmp_path: Path) -> None:
+    made = make_study(tmp_path / "s", 60)
+    whole = Front(made)
+    assert whole.verified
+    assert whole.hypervolume == hypervolume([one.known for one in whole], made.objectives, floor=whole.floor), (
+        "all of the front was verified"
+    )
+    before = Front(unverified(made)).hypervolume
+    assert before == whole.searched_hypervolume != whole.hypervolume
+    some = Record(made.folder)
+    verified = whole.searched[0].number
+    some.__dict__["_by_number"] = {
+        one.number: one if one.number in (0, verified) else dataclasses.replace(one, verified={}, draws=())
+        for one in made.points
+    }
+    assert Front(some).hypervolume == Front(some).searched_hypervolume == before
 
 
 def test_a_small_number_stands_for_a_large_front(record: Record) -> None:
@@ -298,7 +398,7 @@ def test_what_is_missed_for_doubt_alone_is_said(tmp_path: Path) -> None:
     assert doubted
     for point in doubted:
         assert falls[point.number].doubted == ("quality >= 0.9x (95 % sure)",)
-        assert falls[point.number].reason.endswith("of the limit (for doubt alone: its value holds)")
+        assert falls[point.number].reason.endswith("of the limit (only by its bound: the value holds)")
 
 
 def test_what_is_missed_by_less_than_it_is_known_is_said(tmp_path: Path) -> None:

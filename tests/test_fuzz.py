@@ -471,11 +471,11 @@ FOUND: dict[Callable[[Path], Callable[[], object]], str] = {
     empty_parquet: r"no columns in it",
     return_in_a_first_line: r"which column is text",
     other_draws: r"\A\Z",  # what was damaged is as good as not verified
-    no_search: r"archive\.jsonl:\d+: the line is no candidate",
-    long_group: r"a file of the config, 'hydra\.job\.namea+', cannot be read: File name too long",
-    long_default: r"a file of the config, '_self_a+(\.yaml)?', cannot be read: File name too long",
-    number_for_a_file: r"a file of the config holds no mapping",
-    long_number: r"study\.latency_seconds: a number with more than 308 digits",
+    no_search: r"archive\.jsonl:\d+: the line is not a candidate",
+    long_group: r"the config file 'hydra\.job\.namea+' cannot be read: File name too long",
+    long_default: r"the config file '_self_a+(\.yaml)?' cannot be read: File name too long",
+    number_for_a_file: r"a config file does not hold a mapping",
+    long_number: r"study\.latency_seconds: a number must not have more than 308 digits",
 }
 """What other seeds have found."""
 

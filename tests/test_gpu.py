@@ -83,8 +83,11 @@ SMALL = [
 
 SEARCHES = {
     "interactions": ["task.data.path={planted}", "task.dim=16", "task.training.epochs=20"],
-    "encoder": ["task.model={encoder}", "task.texts={texts}", *SMALL],
-    "reranker": ["task.model={reranker}", "task.data.retrieval={collection}", "task.data.depth=12", *SMALL],
+    "encoder": ["task.model={encoder}", "task.texts={texts}", "task.texts_per_epoch=128", *SMALL],
+    "reranker": [
+        *("task.model={reranker}", "task.data.retrieval={collection}", "task.data.depth=12"),
+        *("task.pairs_per_epoch=128", *SMALL),
+    ],
     "vectors": ["task.vectors={items}"],
     "words": [
         "task.vectors={words}/words.vec",

@@ -11,11 +11,13 @@ from made_studies import make_study
 
 from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.fronts.limits import Limits
+from autoprune.fronts.requirements import parse_flag
 from autoprune.measure.measurement import VERIFY
 from autoprune.measure.reading import Reading
 from autoprune.record.archive import Archive
 from autoprune.record.point import Point, columns
 from autoprune.record.record import Record
+from autoprune.views import phrases
 from autoprune.views.card import card
 from autoprune.views.front_json import front_json
 from autoprune.views.headline import certainty, headline
@@ -90,7 +92,8 @@ def test_certainty_covers_every_workload_and_names_the_machine(record: Record) -
     front = Front(record)
     told = certainty(front)
     bounds = [end for reading in timed(front.pick()).values() for end in reading.interval or ()]
-    assert f"it is {spread(bounds, SPEED)}" in told
+    assert f"In 95 of 100 repeats it is {spread(bounds, SPEED)}." in told
+    assert told.count("In 95 of 100 repeats ") == 2, "each of the two is likely; both at once are less so"
     assert "Latency was timed on made up, 2 cores." in told
     steady = {"single": Reading(1.0, 0.5, repeat=0.01)}
     assert surely_faster(point_with(front.pick(), steady)) == "1.9 to 2.1× faster"
@@ -98,6 +101,21 @@ def test_certainty_covers_every_workload_and_names_the_machine(record: Record) -
         assert not surely_faster(point_with(front.pick(), {**steady, "batch": doubtful})), (
             "of one workload nobody knows"
         )
+
+
+def test_a_bound_within_too_few_processes_is_not_called_sure(record: Record) -> None:
+    sure = parse_flag("latency_ms=0.9x:0.95", "max", None)
+    for reading, told in (
+        (Reading(1.0, 0.8, error=0.01), f"holds; {phrases.THINLY}"),
+        (Reading(1.0, 0.8, error=0.01, repeat=0.02, freedom=4), "holds"),
+    ):
+        assert sure.violation(reading) < 0, "a search times in one process, and could meet it by no other"
+        assert phrases.certainty(sure, reading) == told
+        assert (phrases.bound(sure, reading) == phrases.NOTHING) == (told != "holds")
+    front = Front(record, Limits(ceilings=["latency_ms=2x:0.95"]))
+    once = point_with(front.pick(), {"single": Reading(1.0, 0.8, error=0.01)})
+    assert f"latency_ms <= 2x (95 % sure) ({phrases.THINLY})" in phrases.evidence(front, once)
+    assert phrases.THINLY not in phrases.evidence(front, front.pick())
 
 
 def test_a_floor_on_another_metric_is_in_the_headline(record: Record) -> None:
@@ -163,5 +181,5 @@ def test_what_is_not_known_or_was_timed_under_load_is_not_praised(record: Record
     candidate = point.candidate.with_measurement(dataclasses.replace(measured, latency=loaded))
     busy = dataclasses.replace(point_with(point, {"single": sure}), candidate=candidate)
     assert faster(busy) == "2.0× faster (single), timed under load"
-    assert "its latency is unsure" in card(Front(record), busy)
+    assert "its latency is uncertain" in card(Front(record), busy)
     assert marked(Front(record), [busy])[0]["busy"]

@@ -55,6 +55,24 @@ def test_positions_matches_position(values: np.ndarray[Any, Any], wanted: np.nda
     assert ids.positions(Ids(wanted)).tolist() == [ids.position(int(each)) for each in wanted]
 
 
+@given(WORDS, WORDS)
+def test_positions_of_strings_matches_position(values: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> None:
+    ids = Ids(values)
+    assert ids.positions(Ids(wanted)).tolist() == [ids.position(str(each)) for each in wanted]
+
+
+def test_a_few_strings_are_sought_without_going_through_all() -> None:
+    class Sought(np.ndarray[Any, Any]):
+        def tolist(self) -> Any:
+            raise AssertionError("all strings are gone through")
+
+    ids = Ids(np.array([f"{number:040}" for number in range(1000)]))
+    few = ids.take(np.array([3, 500, 999]))
+    ids.values = ids.values.view(Sought)
+    assert ids.positions(few).tolist() == [3, 500, 999]
+    assert ids.positions(ids).tolist() == list(range(1000))
+
+
 def test_positions_of_long_strings() -> None:
     ids = Ids(np.array([f"{number:040}" for number in range(60)]))
     every_other = ids.take(np.arange(0, 60, 2))

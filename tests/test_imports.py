@@ -36,7 +36,7 @@ ROOMS = {
     "sharing frequency coded quantize mixed product tiers store",
     "artifacts": "manifest whole exported inside served tensor_file artifact formats",
     "exports": "tables arrays faiss_index",
-    "tasks": "metric ranking benchmarks task",
+    "tasks": "metric ranking benchmarks content task",
     "metrics": "",
     "recommender": "histories beside asked strangers folding loss data data.looks data.columns data.text "
     "data.delimited data.parquet data.lightgcn data.tables data.log data.interactions config targets ties kernels topk "
@@ -236,7 +236,7 @@ def test_looking_at_a_study_waits_for_little(tmp_path: Path) -> None:
         "sys.stderr.write(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "make it again" in ran.stdout
+    assert "to repeat it" in ran.stdout
     needed = {"autoprune", "moocore", "cffi", "numpy", "platformdirs", "rich", "yaml"}
     names = set(json.loads(ran.stderr))
     brought = set(importlib.metadata.packages_distributions()) & names

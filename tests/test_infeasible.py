@@ -123,7 +123,7 @@ def test_doubt_is_told_from_loss_and_the_way_out_works(tmp_path: Path) -> None:
     doubts = sorted(reading.ratio - reading.bound(0.999, upper=False) for reading in doubted)
     assert missed.doubt == doubts[len(doubts) // 2]
     assert (
-        f"{len(doubted)} of them hold by their values: that is doubt, not loss; the bound lies"
+        f"{len(doubted)} of them meet it by their values, but not by the bound, so this is doubt, not loss: the bound"
         in front.infeasible().text
     )
     assert missed.by_value == "--floor quality=0.99x"

@@ -79,6 +79,7 @@ def test_lines_are_read_as_they_stand(tmp_path: Path) -> None:
     assert lists(data, data.validation) == {7: [20]}
     assert lists(data, data.test) == {3: [30], 7: [50], 9: [10]}
     assert data.evaluable("test").tolist() == [0, 1]  # user 9 has no history
+    assert data.notes == ("1 of 3 users of test have no history and are not judged",)
     assert lists(data, data.seen_before("test")) == {3: [10, 20], 7: [10, 30, 20]}
     assert lists(data, data.seen_before("validation")) == lists(data, data.train)
 
@@ -88,6 +89,10 @@ def test_what_was_seen_is_not_to_be_found(tmp_path: Path) -> None:
     data = read_lines(write(tmp_path, train="1 10 20\n2 30\n", valid="1 20 30\n2 10\n", test="1 10 30 40\n2 10 20\n"))
     assert lists(data, data.validation) == {1: [30], 2: [10]}
     assert lists(data, data.test) == {1: [40], 2: [20]}
+    assert data.notes == (
+        "1 of 3 validation interactions repeat what was seen before and are left out",
+        "3 of 5 test interactions repeat what was seen before and are left out",
+    )
 
 
 @pytest.mark.usefixtures("any_number_of_users")
@@ -260,7 +265,7 @@ def test_the_fingerprint_is_of_ids_and_interactions(data: Interactions) -> None:
 
 
 def test_a_split_that_is_not_there_is_refused(data: Interactions) -> None:
-    with pytest.raises(AutopruneError, match=r"^split 'tset' is unknown\. Did you mean test\? There is: test, valid"):
+    with pytest.raises(AutopruneError, match=r"^split 'tset' is unknown\. Did you mean test\? Available: test, valid"):
         data.targets("tset")
     with pytest.raises(AutopruneError, match=r"^task\.data\.split 'by_user' is unknown\. Did you mean per_user\?"):
         split_by("by_user", *log(0))
@@ -309,7 +314,7 @@ def test_too_few_users_are_counted(tmp_path: Path) -> None:
     write(tmp_path, train="1 10\n2 10\n3 10\n", valid="1 20\n2 20\n", test="1 30\n4 10\n")
     message = (
         rf"at least {FEWEST_USERS} users .* of 4 users validation has 2 and test has 1 "
-        r"\(what a user had seen before is nothing to find\); split the data otherwise or bring more"
+        r"\(items that a user had seen before do not count\); split the data in another way or use more data"
     )
     with pytest.raises(AutopruneError, match=message):
         read_lines(tmp_path)

@@ -211,7 +211,7 @@ def digest_of(table: StoredTable) -> str:
 
 
 def test_the_fingerprint_of_a_machine_names_its_device_only_beside_the_cpu() -> None:
-    """Latencies of before were timed on CPUs, and are compared with those of now."""
+    """What answers on the CPU is timed alike, whatever other devices there are."""
     assert "device" not in machine()
     assert machine("cpu") == machine()
     assert machine("cuda:1")["id"] != machine()["id"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from needed import needs
 from tiny_encoder import HIDDEN, TEXTS, VOCABULARY, write_stock, write_tiny_bert
 
-from autoprune.artifacts import artifact
+from autoprune.artifacts import artifact, tensor_file
 from autoprune.artifacts.served import Beside
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.functional import end_to_end, padded
@@ -278,7 +279,7 @@ def test_a_word_table_that_is_held_twice_or_under_another_name(tmp_path: Path) -
         ("qwen3", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}}, "'yarn'"),
         ("modernbert", {"hidden_activation": "mish"}, "the activation 'mish' is unknown"),
         ("deberta-v2", {}, "its scores compare contents with distances"),
-        ("llama", {}, "no encoder of a family that is known"),
+        ("llama", {}, "not an encoder of a known family"),
     ],
 )
 def test_what_would_be_lost_is_refused(kind: str, config: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -353,6 +354,22 @@ def test_an_export_says_which_transformers_reads_it(kind: str, layers: list[int]
     assert not since or f"The folder takes transformers {since} or newer" in inside
 
 
+@pytest.mark.parametrize("kind", ["gemma3_text", "gemma3_text, causal"])
+def test_half_of_a_window_is_not_halved_again(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some versions of transformers give back half of the window that config.json names."""
+    import transformers
+
+    folder = write(tmp_path / "model", kind)
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sliding_window": 12}))
+    before = read_encoder(str(folder)).architecture.reach
+    assert set(before) == {None, 11 if "causal" in kind else 6}
+    config = transformers.Gemma3TextConfig
+    known = config.to_dict
+    monkeypatch.setattr(config, "to_dict", lambda self: {**known(self), "sliding_window": self.sliding_window // 2 + 1})
+    assert read_encoder(str(folder)).architecture.reach == before
+
+
 def test_weights_that_a_graph_has_no_room_for_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
@@ -374,6 +391,36 @@ def test_weights_that_a_graph_has_no_room_for_lie_beside_it(tmp_path: Path, monk
     fed = {"input_ids": np.array([model.tokens(["a bird"])[0]], np.int64)}
     fed["attention_mask"] = np.ones_like(fed["input_ids"])
     np.testing.assert_allclose(session.run(None, fed)[0][0], served.encode("a bird"), atol=1e-6)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_large_graphs_are_entropy_coded_too(apart: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rate would take eight bits in them."""
+    monkeypatch.setattr(tensor_file, "LARGE", 1000)
+    monkeypatch.setattr(nodes, "MOST", 10_000 if apart else nodes.MOST)
+    model = read_encoder(str(write(tmp_path / "model", "qwen3")))
+    for table in model.tables.values():
+        table.choose_bits(torch.full((table.rows,), 8))
+        table.code()
+    before = artifact.load(save(model, tmp_path / "plain", "onnx"))
+    model.entropy = True
+    made, names = save(model, tmp_path / "made", "onnx"), ["model.onnx", *(["model.onnx.data"] if apart else [])]
+    assert {path.name for path in (made / "model").iterdir()} >= {f"{name}.zst" for name in names}
+    parts = encoder_parts(model, "onnx", Beside(values={}, tensors={}))
+    assert artifact.size_bytes(made) == artifact.weighed(parts) < artifact.size_bytes(tmp_path / "plain")
+    np.testing.assert_array_equal(artifact.load(made).encode(TEXTS[:24]), before.encode(TEXTS[:24]))
+
+
+def test_weights_that_are_bytes_are_found_by_a_graph_that_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes, "MOST", 10_000)
+    made = save(read_encoder(str(write(tmp_path / "model", "qwen3"))), tmp_path / "made", "onnx")
+    read = artifact.read(made)
+    squeezed = replace(read, files={**read.files, "model.onnx.data": read.content("model.onnx.data")})
+    (made / "model" / "model.onnx.data").unlink()
+    assert isinstance(read.files["model.onnx"], Path)
+    assert serve_encoder(squeezed, device="cpu").vectors(TEXTS[:2]).shape == (2, HIDDEN)
 
 
 def test_where_places_are_relative_there_are_any_number(tmp_path: Path) -> None:

@@ -171,5 +171,5 @@ def test_what_is_wrong_in_a_file_of_requirements_names_the_file(tmp_path: Path) 
     with pytest.raises(AutopruneError, match=r"mine\.yaml\.nosuch\.min: nothing called 'nosuch'"):
         Front(record, Limits(profile=str(file)))
     (tmp_path / "dd.yaml").mkdir()
-    with pytest.raises(AutopruneError, match=r"dd\.yaml: a file of requirements .* this is a folder"):
+    with pytest.raises(AutopruneError, match=r"dd\.yaml: a YAML file of requirements .* this is a folder"):
         Front(record, Limits(profile=str(tmp_path / "dd.yaml")))

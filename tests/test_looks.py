@@ -86,7 +86,7 @@ def test_a_damaged_line_is_refused_with_its_place(line: str, tmp_path: Path) -> 
     path = tmp_path / "looks.jsonl"
     Looks(path).add(made_look(0, 1.0, 1.0))
     path.write_text(f"{path.read_text()}{line}\n")
-    with pytest.raises(AutopruneError, match=r"looks\.jsonl:2: the line is no look .* take it out"):
+    with pytest.raises(AutopruneError, match=r"looks\.jsonl:2: the line is not a look .* remove it"):
         Looks(path)
 
 
@@ -181,7 +181,7 @@ def test_a_recipe_of_which_nothing_comes_has_a_look_that_says_why(one: Looker, m
 
 def test_what_the_recipe_is_not_to_blame_for_is_no_look(one: Looker, monkeypatch: pytest.MonkeyPatch) -> None:
     def damaged(*_: object, **__: object) -> None:
-        raise AutopruneError("the checkpoint holds NaN; delete the file, and what it held is trained again.")
+        raise AutopruneError("the checkpoint holds NaN; delete the file, and its model is trained again.")
 
     asked = Asked(number=1, recipe=RECIPES["trained"], epochs=1)
     monkeypatch.setattr(Trainer, "tune", damaged)
@@ -212,7 +212,7 @@ def test_a_score_that_is_no_number_is_not_written(
     for value in (0.0, -0.1, math.nan):
         monkeypatch.setattr(type(ndcg), "__call__", lambda self, rows, value=value: value)
         (refused,) = two.looks([Asked(number=0, recipe={})])
-        assert "no share can be kept" in refused.failed
+        assert "so it must be above 0" in refused.failed
 
 
 def test_every_metric_that_is_looked_for_must_be_a_number(

@@ -34,6 +34,14 @@ def test_products_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.fastest_products(torch.device("cpu")) == found
 
 
+def test_milliseconds_timed_by_other_rules_are_those_of_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = machine.machine.__wrapped__()
+    assert now == machine.machine.__wrapped__()
+    monkeypatch.setattr(machine, "TIMING", machine.TIMING - 1)
+    before = machine.machine.__wrapped__()
+    assert {name for name in now if now[name] != before[name]} == {"timing", "id"}
+
+
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")
 def test_freed_memory_goes_back() -> None:
     """200 MB in pieces that are too small for pages of their own, below a piece that stays."""

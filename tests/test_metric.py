@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from autoprune.measure.reading import SURE, scored_reading
 from autoprune.tasks import metric
 from autoprune.tasks.metric import DRAWS, FEWEST_DIFFERING, MeanMetric, Resamples, cautious_error
 
@@ -85,9 +86,16 @@ def test_where_many_units_differ_the_error_is_the_bootstrap_s() -> None:
     assert plain < error < 1.02 * plain
 
 
-def test_where_nothing_differs_there_is_no_error() -> None:
-    values = np.random.default_rng(0).uniform(size=300)
-    assert compared(values, values.copy()) == (0.0, 0.0)
+@pytest.mark.parametrize("count", [60, 300, 20_000])
+def test_where_none_of_n_units_differs_the_bound_is_that_of_three_of_them(count: int) -> None:
+    values = np.random.default_rng(0).uniform(size=count)
+    error, plain = compared(values, values.copy())
+    assert plain == 0.0
+    assert scored_reading(1.0, 1.0, error).bound(SURE, upper=False) == pytest.approx(1 - 3 / count)
+    assert (1 - 3 / count) ** count == pytest.approx(0.05, rel=0.1), "so many of which none is seen in 5 of 100 cases"
+    other = values.copy()
+    other[0] *= 0.5
+    assert compared(other, values)[0] > 0.5 * error, "of one that differs the error is of no other kind"
 
 
 def test_where_few_units_differ_the_error_covers_others() -> None:

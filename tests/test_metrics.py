@@ -115,7 +115,7 @@ def test_one_class_has_no_auc(rows: pd.DataFrame) -> None:
 
 
 def test_what_is_no_label_and_no_probability_is_refused(rows: pd.DataFrame) -> None:
-    with pytest.raises(AutopruneError, match=r"column 'score': labels are 0 or 1, but got 0\.\d+"):
+    with pytest.raises(AutopruneError, match=r"column 'score': labels must be 0 or 1, but got 0\.\d+"):
         Auc("score", "label")(rows)
-    with pytest.raises(AutopruneError, match=r"0 <= p <= 1, but got 3; put a sigmoid before it"):
+    with pytest.raises(AutopruneError, match=r"0 <= p <= 1, but got 3; apply a sigmoid first"):
         Likelihood()(rows.assign(score=3.0))

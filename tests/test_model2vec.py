@@ -153,17 +153,17 @@ HOLED = json.dumps({"model": {"type": "WordLevel", "vocab": {"a": 0, "b": 2}, "u
 @pytest.mark.parametrize(
     ("tensors", "tokenizer", "said"),
     [
-        ({"encoder.weight": ROWS}, None, "a table embeddings or embedding.weight must stand there.*task=encoder"),
-        ({"embeddings": ROWS[:-1]}, None, "has 150 rows, but the tokenizer beside it has 151 tokens"),
+        ({"encoder.weight": ROWS}, None, "it must hold a table embeddings or embedding.weight.*task=encoder"),
+        ({"embeddings": ROWS[:-1]}, None, "has 150 rows, but its tokenizer has 151 tokens"),
         ({"embeddings": ROWS, "weights": ROWS[:, 0][:-1]}, None, "weights must have an entry for each of 151 tokens"),
         (
             {"embeddings": ROWS[:9], "mapping": np.arange(151)},
             None,
             "mapping must hold rows of embeddings",
         ),
-        ({"embeddings": ROWS}, "[1]", "a mapping must stand there, but it holds list"),
+        ({"embeddings": ROWS}, "[1]", "it must hold a mapping, but it holds list"),
         ({"embeddings": ROWS}, "{", "tokenizer.json: it cannot be read as JSON"),
-        ({"embeddings": ROWS}, "{}", "a vocabulary must stand there"),
+        ({"embeddings": ROWS}, "{}", "it must hold a vocabulary"),
         ({"embeddings": ROWS}, HOLED, "its 2 tokens are not numbered from 0 to 1"),
     ],
 )
@@ -175,7 +175,7 @@ def test_what_is_wrong_with_a_folder_is_said(
 
 
 def test_another_folder_is_none(tmp_path: Path) -> None:
-    with pytest.raises(AutopruneError, match="is a folder, but none of model2vec's"):
+    with pytest.raises(AutopruneError, match="is a folder, but not one of model2vec"):
         read_table(tmp_path)
     with pytest.raises(AutopruneError, match=r"task\.ids: the tokens of the folder"):
         make_words(WordsConfig(vectors=str(tmp_path), ids="words.txt"))

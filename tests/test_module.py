@@ -184,13 +184,17 @@ def broken() -> nn.Module:
     ("make", "words"),
     [
         (lambda: nn.Linear(2, 2), "Linear has no table inside it"),
-        (lambda: nn.Embedding(9, 2), "has no table inside it"),
+        (
+            lambda: nn.Embedding(9, 2),
+            "Embedding is itself the table, with no module around it; wrap it in one",
+        ),
+        (lambda: nn.EmbeddingBag(9, 2), "self.table = EmbeddingBag(…)"),
         (lambda: Tables(items=nn.Embedding(9, 2, max_norm=1.0)), "items of Tables cannot be taken over: max_norm"),
         (lambda: Tables(items=nn.Embedding(9, 2, scale_grad_by_freq=True)), "scale_grad_by_freq"),
         (lambda: Tables(items=nn.Embedding(9, 2).half()), "torch.float16; only float32"),
         (lambda: Tables(items=Scaled(9, 2)), "Scaled has a forward of its own"),
         (lambda: Tables(items=parametrized()), "its weight is parametrized"),
-        (broken, "its row 4 holds NaN"),
+        (broken, "its row 4 contains NaN"),
         (lambda: Raw(nn.Embedding(9, 2)), "shares its weight with again of the module itself"),
     ],
 )
@@ -239,7 +243,7 @@ def test_an_artifact_is_put_back_into_a_fresh_module(task: AdoptedTask, tmp_path
     found[rows] = values @ stored["basis:items"]
     found[0] = stored["own:items.padding"]
     np.testing.assert_allclose(alone.vectors("items", range(60)), found, atol=2e-5)
-    told = f"`stands:items`: which of its 60 rows stand, in their order above; r does if (its byte r % {len(stands)}"
+    told = f"`stands:items`: which of its 60 rows remain, in the order above; r does if (its byte r % {len(stands)}"
     assert told in alone.inside
     assert not [path for path in (tmp_path / "a").rglob("*") if path.is_file() and b"tiny_module" in path.read_bytes()]
 
@@ -266,7 +270,7 @@ def test_what_is_open_per_table_is_opened_for_each(task: AdoptedTask) -> None:
     found = task.suited(told)
     assert list(found["a"]["dims"]["sparsity"]) == list(found["a"]["rows"]["sparsity"]) == ["items", "users_0"]
     assert found["b"]["quantize"]["bits"] == {name: {"any_of": [8, 4]} for name in task.model({}, seed=0).tables}
-    with pytest.raises(RecipeError, match=r"base.dim: Tiny takes no such argument\. There is: seed"):
+    with pytest.raises(RecipeError, match=r"base.dim: Tiny takes no such argument\. Available: seed"):
         task.model({"dim": 8}, seed=0)
 
 
@@ -314,7 +318,7 @@ SCORE = 'return pd.DataFrame({"chance": chance,'
         ("return Net()", "return Net(dim='8')", r"mine\.py:\d+: load\(\) failed with TypeError"),
         ("return Net()", "return nn.Sequential(nn.Linear(2, 2))", "Sequential has no table inside it"),
         ("torch.randperm(400).split(100)", "[]", r"batches\(\) is empty"),
-        ("torch.randperm(400)", "torch.tensor(np.random.permutation(400))", "draw from torch's generator"),
+        ("torch.randperm(400)", "torch.tensor(np.random.permutation(400))", "draw only from torch's generator"),
         (LOSS, f"{LOSS}.detach()", r"loss\(\) has no gradient"),
         (LOSS, f"{LOSS}.item()", r"loss\(\) must return a scalar tensor, but got float"),
         (LOSS, "return module(*self.inputs(batch))", r"but got a tensor of shape \[100, 60\]"),
@@ -333,11 +337,16 @@ def test_what_is_wrong_in_the_file_names_the_line(tmp_path: Path, before: str, a
         made(path)
 
 
+def validated(file: Path) -> float:
+    task = made(file)
+    return task.validate(task.model({}, seed=0))
+
+
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
         (SCORE, 'return pd.DataFrame({"chance": chance * np.nan,', "100 of 100 rows have NaN in column 'chance'"),
-        (SCORE, 'return list({"chance": chance,', r"must return columns of rows, a mapping or .*, but got list"),
+        (SCORE, 'return list({"chance": chance,', r"must return rows as a mapping of columns or .*, but got list"),
         (
             SCORE,
             'return dict({"odd": chance[1:], "chance": chance,',
@@ -350,16 +359,17 @@ def test_what_is_wrong_in_the_file_names_the_line(tmp_path: Path, before: str, a
     ],
 )
 def test_what_is_wrong_in_scores_is_said(tmp_path: Path, before: str, after: str, words: str) -> None:
-    task = made(written(tmp_path, (before, after)))
-    with pytest.raises(AutopruneError, match=words):
-        task.validate(task.model({}, seed=0))
+    with pytest.raises(AutopruneError, match=words) as raised:
+        validated(written(tmp_path, (before, after)))
+    assert "half of the rows" not in str(raised.value), "it fails with all of them"
 
 
 def test_a_forward_that_fails_after_a_cut_is_told_before_anything_is_trained(tmp_path: Path) -> None:
     before = "mixed = self.mix("
     after = "assert self.items(item).any(1).all(), 'zeros'\n        mixed = self.mix("
     path = written(tmp_path, (before, after))
-    with pytest.raises(AutopruneError, match=r"mine\.py:\d+: loss.*AssertionError: zeros\. Half of the rows"):
+    words = r"mine\.py:\d+: loss.*AssertionError: zeros\. This happened with half of the rows"
+    with pytest.raises(AutopruneError, match=words):
         made(path)
 
 
@@ -476,7 +486,7 @@ def test_requests_are_made_harder_as_the_task_says(tmp_path: Path) -> None:
     np.testing.assert_allclose(lost["chance"], whole["chance"] / 2)
     with pytest.raises(AutopruneError, match=r"perturb\(module, split, perturbation\) is missing"):
         made(written(tmp_path, (before, '    perturbations = ("lost",)\n\n' + before)))
-    with pytest.raises(AutopruneError, match="'early' is there twice"):
+    with pytest.raises(AutopruneError, match="'early' is used twice"):
         made(written(tmp_path, (before, harder.replace('"lost"', '"early"') + before)))
 
 
@@ -486,6 +496,12 @@ def test_requests_are_made_harder_as_the_task_says(tmp_path: Path) -> None:
 def search(folder: Path, **told: Any) -> autoprune.Front:  # type: ignore[name-defined]
     common = {"study.dir": str(folder / "runs"), "study.name": "own", "study.latency_seconds": 0.001}
     return autoprune.search(task="module", **{"task.file": str(FILE), **common, **told})  # type: ignore[arg-type]
+
+
+def test_lookups_are_counted_within_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoprune.study.job._check_recipes", lambda *args, **settings: pytest.fail("they are counted"))
+    with pytest.raises(AutopruneError, match=r"study\.minutes was over before anything could be measured"):
+        search(tmp_path, **{"study.minutes": 1e-6})
 
 
 @pytest.mark.slow

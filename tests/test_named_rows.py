@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pytest
 import safetensors.numpy
 import safetensors.torch
@@ -110,6 +111,11 @@ def described(folder: Path) -> Path:
     return folder / "t.parquet"
 
 
+def ids_of_bytes(folder: Path) -> Path:
+    pd.DataFrame({"id": [one.encode() for one in IDS], "vector": list(ROWS)}).to_parquet(folder / "t.parquet")
+    return folder / "t.parquet"
+
+
 def polars(folder: Path) -> Path:
     table = pytest.importorskip("polars")
     rows = table.Series(ROWS.tolist(), dtype=table.Array(table.Float32, 4))
@@ -136,14 +142,34 @@ def keyed(folder: Path, *, binary: bool) -> Path:
     return folder / "t.any"
 
 
+def listed_beside(folder: Path) -> Path:
+    torch.save({"emb": torch.from_numpy(ROWS), "ids": IDS}, folder / "t.pt")
+    return folder / "t.pt"
+
+
+def beside_the_weights(folder: Path) -> Path:
+    torch.save({"words": tuple(IDS), "losses": [0.5, 0.1], "model": {"emb": torch.from_numpy(ROWS)}}, folder / "t.pt")
+    return folder / "t.pt"
+
+
+def objects_and_a_file(folder: Path) -> Path:
+    np.savez(folder / "t.npz", vectors=ROWS, ids=np.array(IDS, dtype=object))
+    with_ids(folder / "t_ids.txt")
+    return folder / "t.npz"
+
+
 FORMATS = [
     npy,
     npz,
     together,
+    listed_beside,
+    beside_the_weights,
+    objects_and_a_file,
     tensors,
     checkpoint,
     listed,
     described,
+    ids_of_bytes,
     polars,
     duckdb,
     columns,
@@ -267,15 +293,15 @@ def test_checkpoints_of_recbole_are_read(tmp_path: Path, monkeypatch: pytest.Mon
 
 BAD = {
     "t.txt": [
-        ("a 1 2\nb 3\n", "all vectors must be of one length: line 2 \\('b 3'\\) has 1 values, but 2 are due"),
+        ("a 1 2\nb 3\n", "all vectors must be of one length: line 2 \\('b 3'\\) has 1 values, but 2 are expected"),
         ("a 1 2\nb 3 4 5\n", "line 2 .* has 3 values"),
-        ("a 1 2\nb 3 x\n", "line 2 holds 'x', where a number is due"),
+        ("a 1 2\nb 3 x\n", "line 2 holds 'x' instead of a number"),
         ("a 1 2\nb nan 4\n", "row 1 \\(id 'b'\\) holds nan"),
         ("a 1 2\nb 3 1e39\n", "row 1 \\(id 'b'\\) holds inf"),
-        ("a 1 2\nb 3 4\na 5 6\n", "id 'a' stands twice, in rows 0 and 2"),
-        ("0 1 2 3\n1 4 5\n", "line 2 .* has 2 values, but 3 are due"),
+        ("a 1 2\nb 3 4\na 5 6\n", "id 'a' appears twice, in rows 0 and 2"),
+        ("0 1 2 3\n1 4 5\n", "line 2 .* has 2 values, but 3 are expected"),
         ("3 2\na 1 2\nb 3 4\n", "line 1 promises 3 vectors, but 2 follow"),
-        ("2 3\na 1 2\nb 3 4\n", "has 2 values, but 3 are due"),
+        ("2 3\na 1 2\nb 3 4\n", "has 2 values, but 3 are expected"),
         ("word\nother\n", "a line must be an id and the values of its vector"),
         ("", "the file is empty"),
         ("<html><body>404", "a web page"),
@@ -304,6 +330,31 @@ def test_binary_is_no_text(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes().replace(b"2 4", promised))
         with pytest.raises(AutopruneError, match=rf"promises {said} vectors of 4 values .* in the middle of vector 2"):
             read_table(path)
+
+
+def test_a_byte_of_a_float_ends_no_line_of_text(tmp_path: Path) -> None:
+    row = np.frombuffer(b"abc\n" + np.array([1.0, 0.0, 2.0], "<f4").tobytes(), "<f4")
+    (tmp_path / "t.bin").write_bytes(b"1 4\nthe " + row.tobytes() + b"\n")
+    assert read_table(tmp_path / "t.bin").vectors.tobytes() == row.tobytes()
+
+
+SEPARATED = {
+    "fastText, the comma first": ("3 2\n, 0.1 0.2\n. 0.3 0.4\nthe 0.5 0.6\n", [",", ".", "the"]),
+    "GloVe, the comma first": (", -0.1 0.2 0.3\n. 0.4 0.5 0.6\n", [",", "."]),
+    "GloVe, a number with a comma first": ("1,000 0.1 0.2\n, 0.3 0.4\n", ["1,000", ","]),
+    "tabs, ids that end in numbers": ("route 66\t0.1\t0.2\na, b\t0.3\t0.4\n", ["route 66", "a, b"]),
+    "commas and spaces": ("a, 0.1, 0.2\nb 2, 0.3, 0.4\n", ["a", "b 2"]),
+    "names of columns that end in numbers": ("word\tdim 0\tdim 1\na\t0.1\t0.2\n", ["a"]),
+}
+
+
+@pytest.mark.parametrize("kind", SEPARATED)
+def test_the_separator_is_what_parts_the_numbers(tmp_path: Path, kind: str) -> None:
+    text, ids = SEPARATED[kind]
+    (tmp_path / "t.vec").write_text(text)
+    found = read_table(tmp_path / "t.vec")
+    assert found.ids == ids
+    assert found.vectors[0, :2].tolist() == pytest.approx([-0.1 if "-" in text else 0.1, 0.2])
 
 
 def brain(folder: Path) -> Path:
@@ -337,15 +388,25 @@ def test_ids_fit_their_rows(tmp_path: Path) -> None:
     np.save(tmp_path / "t.npy", ROWS)
     for ids, said in [
         (["id", *IDS], "there are 6 ids, but .* has 5 rows; its first line is 'id': is that a heading"),
-        ([*IDS[:4], "the"], "id 'the' stands twice, in rows 0 and 4"),
+        ([*IDS[:4], "the"], "id 'the' appears twice, in rows 0 and 4"),
         ([*IDS[:4], ""], "the id of row 4 is empty"),
     ]:
         with_ids(tmp_path / "t_ids.txt", ids)
         with pytest.raises(AutopruneError, match=rf"t_ids\.txt: {said}"):
             read_table(tmp_path / "t.npy")
     np.save(tmp_path / "t.ids.npy", np.arange(5))
-    with pytest.raises(AutopruneError, match=r"may stand in t\.ids\.npy or t_ids\.txt"):
+    with pytest.raises(AutopruneError, match=r"may be in t\.ids\.npy or t_ids\.txt"):
         read_table(tmp_path / "t.npy")
+
+
+def test_ids_that_are_never_opened_are_not_left_out(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", vectors=ROWS, ids=np.array(IDS, dtype=object), settings=np.array({}, dtype=object))
+    torch.save({"emb": torch.from_numpy(ROWS), "ids": ["the", 42]}, tmp_path / "t.pt")
+    for name in ("t.npz", "t.pt"):
+        with pytest.raises(AutopruneError, match=rf"{name}: ids holds Python objects .* ids\.astype\(str\), or write"):
+            read_table(tmp_path / name)
+    with pytest.raises(AutopruneError, match=r"t\.npz: settings holds Python objects"):
+        read_table(tmp_path / "t.npz", name="settings")
 
 
 def test_the_table_that_is_meant_is_asked_for(tmp_path: Path) -> None:
@@ -363,6 +424,37 @@ def test_ragged_lists_of_parquet_are_refused(tmp_path: Path) -> None:
         read_table(tmp_path / "t.parquet")
 
 
+@pytest.mark.parametrize("write", [listed, columns])
+def test_parquet_is_read_block_by_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], Path]
+) -> None:
+    monkeypatch.setattr("autoprune.readers.parquet.ROWS", 2)
+    path = write(tmp_path)
+    read = pyarrow.parquet.ParquetFile.read
+
+    def ids_alone(file: Any, **asked: Any) -> Any:
+        assert asked["columns"] == ["word"]
+        return read(file, **asked)
+
+    monkeypatch.setattr(pyarrow.parquet.ParquetFile, "read", ids_alone)
+    found = read_table(path)
+    assert found.ids == IDS
+    assert found.vectors.tobytes() == ROWS.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "said"), [([1.0], "row 0 has 4 values and row 3 has 1"), (None, "row 3 has no vec")]
+)
+def test_the_row_of_a_later_block_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: list[float] | None, said: str
+) -> None:
+    monkeypatch.setattr("autoprune.readers.parquet.ROWS", 2)
+    vectors = [*ROWS.tolist()[:3], spoilt, ROWS.tolist()[4]]
+    pd.DataFrame({"id": IDS, "vector": vectors}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(AutopruneError, match=said):
+        read_table(tmp_path / "t.parquet")
+
+
 def test_a_column_of_biases_is_read_beside_vectors(tmp_path: Path) -> None:
     biases = np.arange(5.0)
     pd.DataFrame({"id": IDS, "vector": list(ROWS), "bias": biases}).to_parquet(tmp_path / "t.parquet")
@@ -374,7 +466,7 @@ def test_a_column_of_biases_is_read_beside_vectors(tmp_path: Path) -> None:
     found = read_table(tmp_path / "t.parquet", ids=tmp_path / "names.txt")
     assert (found.ids, found.bias is None) == (IDS, False)
     for column, said in {
-        "b_i": "t.parquet: beside a column of vectors one of fractions is called bias, but there is: b_i",
+        "b_i": "t.parquet: next to a column of vectors, the only column of floats must be bias, but there is: b_i",
         "bias": r"t.parquet: bias: row 2 \(id 'a b'\) holds inf",
     }.items():
         spoilt = np.array([0.5, 1, np.inf, 1, 1])

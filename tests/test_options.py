@@ -89,7 +89,7 @@ def test_a_number_may_stand_behind_options(got: Any) -> None:
     [
         ("one", "verb: the following arguments are required: STUDY."),
         ("one one --flor 3", "verb: there is no option --flor. Did you mean --floor"),
-        ("one one 3 4", "verb: nothing is known to do with '4'."),
+        ("one one 3 4", "verb: unexpected argument '4'."),
         ("one one 3.5", "verb: argument NUMBER: a whole number must be given, but got '3.5'."),
         ("one one --prefer", "verb: argument --prefer: expected one argument."),
     ],
@@ -97,7 +97,7 @@ def test_a_number_may_stand_behind_options(got: Any) -> None:
 def test_what_cannot_be_read_is_said_and_where_it_is_explained(words: str, said: str, got: Any) -> None:
     with pytest.raises(AutopruneError, match=re.escape(said)) as caught:
         got(*words.split())
-    assert str(caught.value).endswith("autoprune verb --help explains.")
+    assert str(caught.value).endswith("See autoprune verb --help.")
 
 
 def test_a_verb_takes_no_option_that_it_has_no_use_for() -> None:

@@ -191,10 +191,10 @@ def test_what_was_trained_can_be_read_back(vectors: torch.Tensor) -> None:
 def test_statistics_are_computed_once_for_all_models_of_the_same_rows(vectors: torch.Tensor) -> None:
     model = models(vectors)[0]
     made = [through(model, {"cut": CUT["pca"], "encode": {"quantize": {"bits": bits}}}) for bits in (8, 4)]
-    known = {id(one.planned._known) for one in made if one.planned}
+    known = {id(one.planned._results) for one in made if one.planned}
     assert len(known) == 1
     assert model.planned
-    assert len(model.planned._known) == 2  # the moment, and the longest row
+    assert len(model.planned._results) == 2  # the moment, and the longest row
 
 
 def test_what_needs_all_rows_is_refused_with_sizes(vectors: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,10 +77,10 @@ def test_the_longest_list_is_the_largest_cut_off() -> None:
     ("name", "message"),
     [
         ("ndgc@20", r"^metric 'ndgc@20' is unknown\. Did you mean ndcg@20"),
-        ("ndcg", r"^metric 'ndcg' is unknown\. .*There is: hit_rate@20, ndcg@20, recall@20\. Any cut-off may follow"),
+        ("ndcg", r"^metric 'ndcg' is unknown\. .*Available: hit_rate@20, ndcg@20, recall@20\. Any cut-off may follow"),
         ("recall@0", r"^metric 'recall@0' is unknown\. Did you mean .*recall@20"),
         ("recall@ten", r"^metric 'recall@ten' is unknown"),
-        ("mrr@10", r"^metric 'mrr@10' is unknown\. There is: |^metric 'mrr@10' is unknown\. Did you mean"),
+        ("mrr@10", r"^metric 'mrr@10' is unknown\. Available: |^metric 'mrr@10' is unknown\. Did you mean"),
     ],
 )
 def test_a_metric_that_is_not_there_is_refused(name: str, message: str) -> None:

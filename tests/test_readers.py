@@ -82,7 +82,7 @@ def test_without_times_the_split_is_random(tmp_path: Path) -> None:
     table().drop(columns="timestamp").to_csv(tmp_path / "a.csv", index=False)
     log = read_log(tmp_path / "a.csv")
     assert split_log(log, where="a").how == "80/10/10 per user at random"
-    with pytest.raises(AutopruneError, match=r"task\.data\.split: per_user needs times, but a has none; .*take random"):
+    with pytest.raises(AutopruneError, match=r"task\.data\.split: per_user needs times, but a has none; .*use random"):
         split_log(log, "per_user", where="a")
     with pytest.raises(AutopruneError, match=r"which column is the timestamp\? .*columns\.timestamp=NAME.*: user_id"):
         read_log(tmp_path / "a.csv", timed=True)
@@ -150,8 +150,22 @@ def test_a_folder_of_tables_is_taken_as_it_is_split(tmp_path: Path) -> None:
         read_log(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["val", "dev", "validation"])
+def test_a_validation_file_is_read_by_all_its_usual_names(name: str, tmp_path: Path) -> None:
+    frame = table()
+    place = frame.groupby("user_id").cumcount()
+    for split, chosen in (("train", place < 10), (name, place == 10), ("test", place == 11)):
+        frame[chosen].to_csv(tmp_path / f"{split}.csv", index=False)
+    log = read_log(tmp_path)
+    assert (split_log(log, where="here").how, len(log.user)) == ("as its files are", len(frame))
+    assert not any("not read" in note for note in log.notes)
+    (tmp_path / "items.tsv").write_text("item\ttitle\n")
+    (tmp_path / "README.md").write_text("read me")
+    assert f"not read in {tmp_path}: items.tsv" in read_log(tmp_path).notes
+
+
 BAD = {
-    "usr,item\na,b\n": r"which column is the user\? Name it: task\.data\.columns\.user=NAME\. It has: usr, item",
+    "usr,item\na,b\n": r"column is the user\? Name it: task\.data\.columns\.user=NAME\. Its columns are: usr, item",
     "user,user_id,item\na,b,c\n": r"user and user_id may each be the user; say which: task\.data\.columns\.user=user",
     "": r"the file is empty; its first line names the columns",
     "user,item\n": r"there are no rows",
@@ -162,7 +176,7 @@ BAD = {
     "user,item,time\na,b,1\na,c,soon\n": r"'time': a number or an ISO 8601 date is expected, but row 2 holds 'soon'",
     "user,item,time\na,b,2026-01-01\na,c,31/12/2026\n": r"'time': .* row 2 holds '31/12/2026'",
     "user,item,time\na,b,1\na,c,\n": r"'time' holds no time in 1 of 2 rows, .* \('a', 'c', nothing\); .*=random",
-    "1::242::3::good\n": r"columns have no names, and which is which is not plain.* first row is: 1, 242, 3, good",
+    "1::242::3::good\n": r"columns have no names, and .* not show which is which\. .* first row is: 1, 242, 3, good",
 }
 
 

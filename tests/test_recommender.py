@@ -30,6 +30,9 @@ from autoprune.recipes.stages import run_stage
 from autoprune.recipes.train import Trainer
 from autoprune.recommender import strangers
 from autoprune.recommender import task as tasks
+from autoprune.recommender.config import RecommenderConfig
+from autoprune.recommender.data.interactions import split_log
+from autoprune.recommender.data.log import Log
 from autoprune.recommender.histories import Histories
 from autoprune.recommender.model import Factorization
 from autoprune.recommender.served import Recommendation, Recommender
@@ -150,7 +153,7 @@ def test_a_batch_is_recommend_for_each(which: str, task: RecommenderTask, reques
     for wrong, message in (
         ({}, "exactly one of users"),
         ({"users": users, "histories": histories}, "exactly one of users"),
-        ({"users": users, "hidden": hidden[:3]}, "a list for each of 48, but has 3"),
+        ({"users": users, "hidden": hidden[:3]}, "one list for each of the 48 users, but has 3"),
         ({"users": ["nobody"]}, "user 'nobody' is unknown"),
         ({"users": 7}, "users: a list of ids of users must be given, but got 7"),
         ({"users": "u1"}, "users: a list of ids of users"),
@@ -182,7 +185,7 @@ def test_what_is_preferred_changes_no_answer(task: RecommenderTask, pruned: Mode
     assert isinstance(packed, Recommender)
     assert isinstance(wide, Recommender)
     assert [one.item for one in packed.recommend(user)] == [one.item for one in wide.recommend(user)]
-    with pytest.raises(AutopruneError, match=r"prefer 'speed' is unknown. There is: latency, memory"):
+    with pytest.raises(AutopruneError, match=r"prefer 'speed' is unknown. Available: latency, memory"):
         serve(parts, prefer="speed")
 
 
@@ -520,6 +523,21 @@ def test_items_that_are_drawn_stand_for_the_catalogue(dense: Model, task: Recomm
     assert torch.cosine_similarity(*gradients, dim=0) > 0.98
 
 
+def test_only_items_that_compete_are_normalised(dense: Model, task: RecommenderTask) -> None:
+    batch, sampling, counts = torch.arange(2), copy.copy(task), list[int]()
+    sampling.config = dataclasses.replace(task.config, items_per_update=40)
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        found = RecommenderTask.compared_items(sampling, *arguments)
+        counts.append(len(found))
+        return found
+
+    sampling.compared_items = counted  # type: ignore[method-assign]
+    sampling.loss(copy.deepcopy(dense), batch).backward()
+    (count,) = counts
+    assert count <= max(40, 10 + len(task.data.train.take(batch)[1])) < len(task.data.items)
+
+
 def test_the_gradient_of_the_loss_is_that_of_automatic_differentiation(
     dense: Model, task: RecommenderTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -575,6 +593,21 @@ def test_a_batch_of_removed_users_trains_items_unless_a_regression_serves_them(
     assert item is not None
     assert torch.isfinite(item).all()
     assert bool(item.any()) == ("alpha" not in fold_in)
+
+
+def test_users_without_training_data_are_served_as_the_average_user() -> None:
+    draw, users = np.random.default_rng(0), np.arange(3000).repeat(8)
+    frame = pd.DataFrame({"user": users, "item": draw.integers(12, size=len(users))})  # of a rank below the width
+    times = draw.random(3000)[users] + draw.random(len(users)) * np.where(users % 2, 1, 0.1)  # some begin late
+    log = Log.of([frame.assign(time=times)])
+    task = RecommenderTask("interactions", split_log(log, "global", where="here"), RecommenderConfig(dim=16))
+    model = task.model({}, seed=0)
+    task.initialize(model, seed=0)
+    task.settle(model)
+    untrained = task.data.train.counts == 0
+    assert untrained.any()
+    assert not model.tables["user"].weight[untrained].any()
+    assert model.tables["user"].weight[~untrained].any(1).all()
 
 
 def test_an_epoch_sees_every_user_once(task: RecommenderTask) -> None:

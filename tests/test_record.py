@@ -84,7 +84,7 @@ def test_what_was_judged_by_other_rules_is_not_compared(tmp_path: Path) -> None:
     for number, measured in newer.items():
         record.archive.add(now[number].with_measurement(measured))
     said = phrases.judged_before(Front(Record(record.folder)))
-    assert said == "Verified by a newer version, which judged by other rules. Update autoprune."
+    assert said == "Verified by a newer version, which judged quality by other rules. Update autoprune."
     assert [bool(left(first).point(number).verified) for number in (0, first, second)] == [True, False, True]
     done = left(0, first)
     assert [bool(done.point(number).verified) for number in (0, first, second)] == [True, True, False]
@@ -240,7 +240,7 @@ def test_a_study_whose_data_alone_is_other_says_why(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({"definition": begun, **told}))
     (tmp_path / "archive.jsonl").write_text("{}\n")
     now = {**begun, "task": {**task, "data": {"seed": 0, "header": None}}, "data": "ba9876543210"}
-    with pytest.raises(AutopruneError, match=r"data: was 0123456789ab, is ba9876543210\nOnly the data is other"):
+    with pytest.raises(AutopruneError, match=r"data: was 0123456789ab, is ba9876543210\nOnly the data has changed"):
         open_folder(tmp_path, definition=now, told=told)
     now["task"]["data"]["seed"] = 1
     now["task"]["data"]["longest"], now["space"] = 64, {"prune": {"rows": {"any_of": [1, 2]}}}
@@ -252,11 +252,66 @@ def test_a_study_whose_data_alone_is_other_says_why(tmp_path: Path) -> None:
     assert [line for line in lines if line.startswith("  data:")] == [], "the settings tell why"
     told_back = ["++requirements.quality={drop:'3%'}", "++space.prune.l1={}", "space.prune.rows=3"]
     assert sorted(shlex.split(way)) == [*told_back, "task.data.seed=0", "~task.data.longest"]
-    with pytest.raises(AutopruneError, match=r"the old study cannot go on\.$"):
+    with pytest.raises(AutopruneError, match=r"the old study cannot be continued\.$"):
         open_folder(tmp_path, definition=now, told={"overrides": told_back})
     now["task"] = {"name": "other", "metric": "ndcg@20"}
-    with pytest.raises(AutopruneError, match=r"of its own \(study\.name=…\)$"):
+    with pytest.raises(AutopruneError, match=r"its own name \(study\.name=…\)$"):
         open_folder(tmp_path, definition=now, told=told)
+
+
+def rows_of_two(most: float) -> dict[str, Any]:
+    """A space that is open for two tables alike."""
+    return {"prune": {"rows": {"sparsity": {name: {"float": [0.0, most]} for name in ("film", "user")}}}}
+
+
+def begun_study(folder: Path, **more: Any) -> dict[str, Any]:
+    """A study of a module that has measured something; returns its definition."""
+    definition: dict[str, Any] = {
+        "task": {"name": "module", "metric": "auc"},
+        "data": "0123456789ab",
+        "space": rows_of_two(0.5),
+        **{key: {} for key in ("presets", "requirements")},
+        "study": {"seed": 0, "objectives": ["quality"], "device": "cpu"},
+    }
+    (folder / "study.yaml").write_text(yaml.safe_dump({"definition": definition, "overrides": [], **more}))
+    (folder / "archive.jsonl").write_text("{}\n")
+    return definition
+
+
+def test_the_way_back_names_what_is_opened_per_table_as_it_was_asked_for(tmp_path: Path) -> None:
+    """The names of tables are not in the config that an override goes into."""
+    begun, told = begun_study(tmp_path), {"overrides": []}
+    asked = {"space": {"prune": {"rows": {"sparsity": {"per_table": {"float": [0.0, 0.9]}}}, "dims": {}}}}
+    now = {**begun, "space": rows_of_two(0.9)}
+    with pytest.raises(AutopruneError, match=r"per_table\.float: was \[0\.0, 0\.5\], is \[0\.0, 0\.9\]\n") as found:
+        open_folder(tmp_path, definition=now, told=told, asked=asked)
+    assert shlex.split(str(found.value).splitlines()[-1]) == ["space.prune.rows.sparsity.per_table.float=[0.0,0.5]"]
+    assert "film" not in str(found.value)
+
+
+def test_the_way_back_to_tables_that_were_told_apart_names_them(tmp_path: Path) -> None:
+    begun, told = begun_study(tmp_path), {"overrides": []}
+    begun["space"]["prune"]["rows"]["sparsity"]["user"] = {"float": [0.0, 0.9]}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"definition": begun, **told}))
+    asked = {"space": {"prune": {"rows": {"sparsity": {"per_table": {"float": [0.0, 0.9]}}}}}}
+    now = {**begun, "space": rows_of_two(0.9)}
+    with pytest.raises(AutopruneError) as found:
+        open_folder(tmp_path, definition=now, told=told, asked=asked)
+    at = "space.prune.rows.sparsity"
+    back = [f"++{at}.film={{float:[0.0,0.5]}}", f"++{at}.user={{float:[0.0,0.9]}}", f"~{at}.per_table"]
+    assert shlex.split(str(found.value).splitlines()[-1]) == back
+
+
+def test_a_study_whose_code_is_other_says_so(tmp_path: Path) -> None:
+    begun = begun_study(tmp_path, described="Net: items 9 x 2; code sha256 0123456789ab")
+    now = {**begun, "data": "ba9876543210"}
+    for code, words in (
+        ("ba9876543210", "The code has changed: task.file, or what it imports"),
+        ("0123456789ab", "Only the data"),
+    ):
+        told = {"overrides": [], "described": f"Net: items 9 x 2; code sha256 {code}"}
+        with pytest.raises(AutopruneError, match=words):
+            open_folder(tmp_path, definition=now, told=told)
 
 
 @pytest.mark.parametrize("runs", ["runs", "my runs"])

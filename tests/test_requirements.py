@@ -105,7 +105,7 @@ def test_a_flag_is_a_requirement() -> None:
         ({"quality": {}}, r"^requirements\.quality: a mapping such as"),
         (
             {"quality": {"dorp": "2%"}},
-            r"^requirements\.quality\.dorp: Did you mean drop\? There is: confidence, drop, max, min",
+            r"^requirements\.quality\.dorp: Did you mean drop\? Available: confidence, drop, max, min",
         ),
         (
             {"quality": {"max": 1}},
@@ -124,7 +124,7 @@ def test_a_flag_is_a_requirement() -> None:
         ({"size_bytes": {"max": "4ms"}}, r"^requirements\.size_bytes\.max: a limit such as 10MB or 0\.5x .*'4ms'"),
         ({"quality": {"drop": "1%", "confidence": 95}}, r"^requirements\.quality\.confidence: 0\.5 <= conf.* got 95"),
         ({"quality": {"drop": "1%", "confidence": "hi"}}, r"^requirements\.quality\.confidence: .*0\.95, but got 'hi'"),
-        ({"quality": {"confidence": 0.9}}, r"^requirements\.quality: confidence belongs to a limit"),
+        ({"quality": {"confidence": 0.9}}, r"^requirements\.quality: confidence needs a limit"),
         ({"prefer": "latncy"}, r"^requirements\.prefer 'latncy' is unknown\. Did you mean latency\?"),
     ],
 )
@@ -142,7 +142,7 @@ def test_milliseconds_limit_latencies_only() -> None:
     ("flag", "message"),
     [
         ("ndcg@20", r"^'ndcg@20': NAME=LIMIT must be given, such as ndcg@20=0\.97x"),
-        ("nope=1", r"^nope\.min: nothing called 'nope' is measured\. There is: latency_ms, "),
+        ("nope=1", r"^nope\.min: nothing called 'nope' is measured\. Available: latency_ms, "),
         ("ndcg@20=fast", r"^ndcg@20\.min: a limit such as .* but got 'fast'"),
     ],
 )
@@ -165,9 +165,9 @@ def test_a_bound_is_held_to_the_limit_where_a_confidence_is_demanded() -> None:
 
 
 def test_a_confidence_takes_a_relative_limit() -> None:
-    with pytest.raises(AutopruneError, match=r"^ndcg@20\.confidence: errors are known of ratios .*relative limit"):
+    with pytest.raises(AutopruneError, match=r"^ndcg@20\.confidence: only ratios to the baseline .*relative limit"):
         parse_flag("ndcg@20=0.085:0.95", "min", ["ndcg@20"])
-    with pytest.raises(AutopruneError, match=r"^requirements\.latency_ms\.confidence: errors are known of ratios"):
+    with pytest.raises(AutopruneError, match=r"^requirements\.latency_ms\.confidence: only ratios to the baseline"):
         parse_requirements({"latency_ms": {"max": 4.0, "confidence": 0.9}}, ["latency_ms"])
     with pytest.raises(AutopruneError, match=r"^ndcg@20\.confidence: 0\.5 <= confidence < 1 must hold"):
         parse_flag("ndcg@20=0.85x:2", "min", ["ndcg@20"])
@@ -265,6 +265,38 @@ def test_a_confidence_is_of_the_relative_limit_beside_an_absolute_one() -> None:
         "quality >= 0.99x (95 % sure)",
         "quality >= 0.08",
     ]
+
+
+@pytest.mark.parametrize(
+    ("flag", "kind"),
+    [
+        ("quality=0.99x:0.95", "min"),
+        ("ndcg@20=0.31", "min"),
+        ("latency_ms=0.5x", "max"),
+        ("size_bytes=12345678", "max"),
+    ],
+)
+def test_a_requirement_is_written_as_the_command_line_reads_it(flag: str, kind: str) -> None:
+    item = parse_flag(flag, kind, None)
+    assert item.flag == f"--{'floor' if kind == 'min' else 'max'} {flag}"
+
+
+def test_misses_say_by_how_much_and_how_sure_that_is() -> None:
+    requirements = parse_requirements(
+        {"quality": {"drop": "2%", "confidence": 0.95}, "ndcg@20": {"min": "0.9x"}, "size_bytes": {"max": "0.5x"}}
+    )
+    found = {
+        "quality": Reading(0.3, 0.98, error=0.01, repeat=0.02),
+        "ndcg@20": Reading(0.3, 0.89, error=0.01, repeat=0.02),
+        "size_bytes": Reading(50, 0.5),
+    }
+    assert [miss.text for miss in requirements.misses(found)] == [
+        "quality >= 0.98x (95 % sure) by 1.7% of the limit (only by its bound: the value holds)",
+        "ndcg@20 >= 0.9x by 1.1% of the limit (too near to tell: with other test data it might be met)",
+    ]
+    by = [miss.by for miss in requirements.misses(found)]
+    assert by == [value for value in requirements.violations(found).values() if value > 0]
+    assert not requirements.misses({}), "what is not measured is not missed"
 
 
 def test_journals_name_a_requirement_as_they_always_did() -> None:

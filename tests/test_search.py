@@ -7,6 +7,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,16 +18,16 @@ from torch import Tensor
 from autoprune.errors import AutopruneError
 from autoprune.extras import has
 from autoprune.models.model import Model
-from autoprune.packing import PackedTable, restore
-from autoprune.packing.arrays import numpy_of
+from autoprune.packing import PackedTable, arrays, restore
+from autoprune.packing.arrays import largest, numpy_of
 from autoprune.packing.codes import best_shares, quantize_rows
 from autoprune.packing.writing import pack
-from autoprune.recommender import kernels, ties
+from autoprune.recommender import kernels
 from autoprune.recommender import topk as search
 from autoprune.recommender.kernels import HalfPrecision, IntegerScan, Kernel, Proposal, has_plain_codes
 from autoprune.recommender.served import Recommender
 from autoprune.recommender.task import RecommenderTask
-from autoprune.recommender.ties import Best, Hidden, Ordering, largest
+from autoprune.recommender.ties import Best, Hidden, Ordering
 from autoprune.recommender.topk import PLAIN, SIZES, TORCH, Search, fastest, plain, rescored
 
 BITS = [32, 8, 4, 2, 1]
@@ -154,11 +155,35 @@ def test_a_scan_goes_over_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_best_of_many_scores_are_found_in_two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ties, "GROUPING", 0)
+    monkeypatch.setattr(arrays, "GROUPING", 0)
     scores = drawn(5, ROWS)
     scores[:, -1] = 9.0  # in the rest that fills no group
-    assert torch.equal(largest(scores, 20).rows, scores.topk(20, dim=1).indices)
-    assert np.array_equal(largest(scores.numpy(), 20).rows, scores.topk(20, dim=1).indices)
+    assert torch.equal(largest(scores, 20)[1], scores.topk(20, dim=1).indices)
+    assert np.array_equal(largest(scores.numpy(), 20)[1], scores.topk(20, dim=1).indices)
+
+
+@pytest.mark.parametrize("torch_answers", [False, True])
+def test_many_queries_are_answered_block_by_block(monkeypatch: pytest.MonkeyPatch, torch_answers: bool) -> None:
+    monkeypatch.setattr(search, "QUERIES", 4)
+    monkeypatch.setattr(search, "SCORES", 0)
+    table, queries = table_of(drawn(ROWS, DIM), 4), drawn(11, DIM, seed=1)
+    hidden = hide((0, 100), (3, 101), (4, 5), (10, 1600), (7, 7), (4, 6))
+    expected, blocks = plain(Ordering(table.to("cpu")), queries, 9, hidden), []
+
+    class Counted(Search):
+        def _answer(self, name: str, queries: Any, k: int, hidden: Hidden) -> Best:
+            blocks.append(len(queries))
+            return super()._answer(name, queries, k, hidden)
+
+    if torch_answers:
+        table = table.to("cpu")
+        found = Counted(table, lambda n: queries[:n]).topk(queries, 9, hidden)
+    else:
+        held = Hidden(*map(numpy_of, hidden))
+        found = Counted(table, lambda n: queries[:n]).topk(queries.numpy(), 9, held)
+    assert blocks == [4, 4, 3]
+    assert np.array_equal(numpy_of(found.rows), expected.rows)
+    np.testing.assert_allclose(numpy_of(found.scores), expected.scores, rtol=1e-5, atol=1e-6)
 
 
 class Careless(Kernel):

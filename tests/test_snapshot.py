@@ -80,7 +80,7 @@ def test_an_unverified_study_has_no_test_columns(tmp_path: Path) -> None:
 def test_another_study_is_not_overwritten(tmp_path: Path) -> None:
     one, other = record(tmp_path / "one", many()), record(tmp_path / "other", many())
     write(Front(one), tmp_path / "to")
-    with pytest.raises(AutopruneError, match="there is the record of study 'one', not of 'other'"):
+    with pytest.raises(AutopruneError, match="it is the record of study 'one', not of 'other'"):
         write(Front(other), tmp_path / "to")
     before = (one.folder / "study.yaml").read_bytes()
     with pytest.raises(AutopruneError, match="name another folder with --to"):
@@ -92,7 +92,7 @@ def test_what_is_no_record_is_not_overwritten(tmp_path: Path) -> None:
     found, path = record(tmp_path / "s", many()), tmp_path / "to" / "study.yaml"
     path.parent.mkdir()
     path.write_text("study: [")
-    with pytest.raises(AutopruneError, match=r"study\.yaml: the file is no YAML (?s:.)*another folder with --to"):
+    with pytest.raises(AutopruneError, match=r"study\.yaml: the file is not valid YAML(?s:.)*name another folder"):
         write(Front(found), path.parent)
     assert path.read_text() == "study: ["
 

@@ -73,13 +73,34 @@ def test_a_squeezed_artifact_is_smaller_and_answers_the_same(parts: Parts, folde
     assert (tmp_path / "again" / f"{TENSORS}.zst").read_bytes() == (folder / f"{TENSORS}.zst").read_bytes()
 
 
-def test_a_file_that_would_be_mapped_stays_as_it_is(
-    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("too_many", [False, True])
+def test_a_large_file_is_squeezed_unless_nobody_would_believe_it(
+    parts: Parts, folder: Path, tmp_path: Path, too_many: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A rate would take eight bits in it, and what is large beside the codes changes nothing of that."""
     monkeypatch.setattr(tensor_file, "LARGE", 1000)
-    artifact.save(parts, tmp_path / "a", provenance={})
+    monkeypatch.setattr(squeezed, "MOST", 1000 if too_many else squeezed.MOST)
+    artifact.save(parts, tmp_path / "b", provenance={})
+    assert (tmp_path / "b" / TENSORS).exists() is too_many
+    assert artifact.size_bytes(tmp_path / "b") == artifact.weighed(parts)
+    if not too_many:
+        assert artifact.size_bytes(tmp_path / "b") == artifact.size_bytes(folder)
+    held = artifact.read(tmp_path / "b").tensors
+    assert all(np.array_equal(held[name], one) for name, one in parts.tensors.items())
+
+
+def test_a_large_file_of_what_is_made_while_it_is_written_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be larger than memory, and is mapped."""
+    task = make_vectors(VectorsConfig(vectors=str(write_long_items(tmp_path))))
+    recipe = plan({"encode": {"quantize": {"bits": 8, "entropy": True}}}, base_defaults={}, runtimes=task.runtimes)
+    made = task.parts(run(recipe, task, Context(), trainer=Trainer(task.training)))
+    assert made.blocks
+    monkeypatch.setattr(tensor_file, "LARGE", 1000)
+    artifact.save(made, tmp_path / "a", provenance={})
     assert (tmp_path / "a" / TENSORS).stat().st_size > 1000
-    assert artifact.size_bytes(tmp_path / "a") == artifact.weighed(parts)
+    assert artifact.size_bytes(tmp_path / "a") == artifact.weighed(made)
 
 
 def test_a_flipped_bit_is_found_and_named_whether_or_not_its_sum_tells(folder: Path) -> None:

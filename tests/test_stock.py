@@ -233,7 +233,7 @@ def test_where_nothing_fits_it_is_said_why(
         assert any(reason in line and line.endswith(f"({count} candidates)") for line in said.splitlines())
     ways = "space.runtime=torch space.cut.ffn.scope=layer space.cut.heads.sparsity=0 '~space.encode'"
     assert set(shlex.split(ways)) <= set(shlex.split(said.splitlines()[-1]))
-    assert "There is: autoprune, cross-encoder, faiss, model2vec, numpy" in pick("--format tflite")
+    assert "Available: autoprune, cross-encoder, faiss, model2vec, numpy" in pick("--format tflite")
     # a front among what fits, which here is the dense model alone
     assert [point.number for point in Front(record, Limits(format="sentence-transformers"))] == [0]
 
@@ -278,5 +278,5 @@ def test_a_study_picks_among_what_can_be_written(dense_folder: Path, tmp_path: P
     np.testing.assert_allclose(stock_vectors(tmp_path / "st"), picked.load().encode(TEXTS), atol=1e-5)
     named = autoprune(tmp_path, f"pick {study} 2 --format sentence-transformers --to no")
     assert named.returncode == 2
-    assert "candidate 2 can't be written in the format sentence-transformers: values are codes" in named.stderr
+    assert "candidate 2 cannot be written in the format sentence-transformers: values are codes" in named.stderr
     assert not (tmp_path / "no").exists()

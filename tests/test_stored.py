@@ -96,7 +96,7 @@ def test_lengths_that_count_are_not_lost(tmp_path: Path) -> None:
     said = json.loads(declared.read_text()) if declared.is_file() else {}
     declared.write_text(json.dumps({**said, "similarity_fn_name": "dot"}))
     model = read_encoder(str(folder))
-    with pytest.raises(RecipeError, match=r"similarity \(dot\) rests on; give 16 or 32"):
+    with pytest.raises(RecipeError, match=r"similarity \(dot\) depends; give 16 or 32"):
         storing(model, 8)
     assert storing(model, 16).encode(TEXTS[:2]).dtype == np.float16
     space = {"store": {"bits": {"any_of": [32, 16, 8, 1]}}}

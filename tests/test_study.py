@@ -170,7 +170,7 @@ def test_torn_files_are_mended(runs: Path, copied: Path, planted: Path) -> None:
 def test_a_damaged_look_is_refused_with_its_place(copied: Path, planted: Path) -> None:
     file = copied / "s" / LOOKS
     file.write_bytes(b"{}\n" + file.read_bytes())
-    with pytest.raises(AutopruneError, match=r"looks\.jsonl:1: the line is no look"):
+    with pytest.raises(AutopruneError, match=r"looks\.jsonl:1: the line is not a look"):
         autoprune.search(*words(planted, copied))
 
 
@@ -206,7 +206,7 @@ def test_a_lost_baseline_is_made_again(runs: Path, copied: Path, planted: Path) 
     autoprune.search(*words(planted, copied))
     assert outcome(Record(copied / "s")) == outcome(Record(runs / "s"))
     assert record.baseline.load()
-    with pytest.raises(AutopruneError, match=r"the artifact of candidate 1 is gone: .*\n  autoprune pick "):
+    with pytest.raises(AutopruneError, match=r"the artifact of candidate 1 is missing: .*\n  autoprune pick "):
         record.point(1).load()
 
 

@@ -99,7 +99,7 @@ def test_heads_that_cannot_go_are_no_choice(heads: int, layers: int, choices: li
 def test_a_vocabulary_that_stays_whole_takes_its_presets_along() -> None:
     presets, words = kept(Sized(6, vocabulary=False))
     assert presets.keys() == {"int8", "words_int4", "rated", "rated_finely", "narrow_rated"}
-    assert "preset stock_vocab_half is left out: nothing of what it is named after can be removed" in words
+    assert "preset stock_vocab_half is left out: the step that it is named after does not apply to this model" in words
 
 
 def test_what_one_asks_for_oneself_stays() -> None:
@@ -117,8 +117,8 @@ def test_what_one_asks_for_oneself_stays() -> None:
     assert kept(Sized(2), odd) == (odd, [])  # refused where recipes are checked
     twice = {"one": PRESETS["int8"], "other": PRESETS["int8"], "plain": {}}
     assert kept(Sized(6), twice)[1] == [
-        "preset other is left out: comes to the same as one",
-        "preset plain is left out: comes to the same as the dense model",
+        "preset other is left out: is equivalent to one",
+        "preset plain is left out: is equivalent to the dense model",
     ]
 
 

@@ -223,7 +223,7 @@ def test_a_sparsity_is_one_number_or_one_for_each_name() -> None:
         (-0.5, "p: 0 <= sparsity < 1 must hold, but got -0.5."),
         ("half", "p: 0 <= sparsity < 1 must hold, but got 'half'."),
         ({"item": True}, "p.item: 0 <= sparsity < 1 must hold, but got True; 1 would remove everything."),
-        ({"word": 0.5}, "p.word: the model has no 'word'. There is: item, user."),
+        ({"word": 0.5}, "p.word: the model has no 'word'. Available: item, user."),
     ],
 )
 def test_a_sparsity_that_cannot_be_says_what_must_hold(sparsity: object, message: str) -> None:

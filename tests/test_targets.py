@@ -73,7 +73,7 @@ def test_strangers_are_answered_as_recommend_answers_their_history(task: Recomme
     served = serve(task.parts(dense))
     assert isinstance(served, Recommender)
     rows = task.score(served, "test", "newcomer")
-    made = task._asked["test", "newcomer"]
+    made = task._other_targets["test", "newcomer"]
     for user in made.users[:5].tolist():
         seen = made.seen.of(user)
         ids = [int(task.data.items[int(at)]) for at in made.known.of(user)]
@@ -131,7 +131,7 @@ def test_live_tells_users_without_rows_from_the_others(
     assert rows[columns].equals(live[columns])
     moved = rows["rank"] != live["rank"]
     assert set(rows["user"][moved] % 2) == {1}
-    known = task._asked["test", "live"].known
+    known = task._other_targets["test", "live"].known
     assert torch.equal(known.counts, task.data.train.counts + task.data.validation.counts)
     whole = serve(task.parts(dense))
     assert task.score(whole, "test", "live").equals(task.score(whole, "test")), "who has a row is served by it"

@@ -165,6 +165,41 @@ def test_a_shortened_text_has_the_first_tokens_of_the_whole(whole: Tokenizer, te
     assert len(before) > tokens or found == text
 
 
+@pytest.mark.parametrize("keeps_end", [False, True])
+def test_texts_are_cut_without_a_tokenizer_for_each_length(
+    whole: Tokenizer, keeps_end: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, read = Tokenizer.read(whole.to_json(), max_tokens=LONGEST, keeps_end=keeps_end), list[str]()
+    made.encode(["water"])  # which makes its own
+    text, lengths = " ".join(TEXTS[:9]), (8, 13, LONGEST)
+    others = [Tokenizer.read(whole.to_json(), max_tokens=tokens, keeps_end=keeps_end) for tokens in lengths]
+    wanted = [other.encode([text])[0].tolist() for other in others]
+    monkeypatch.setattr(tokenizers.Tokenizer, "from_str", lambda text: read.append(text))
+    found = [made.shortened([text], 8), made.shortened([text], 13), made.reached([text])]
+    assert [made.encode(one)[0].tolist() for one in found] == wanted
+    assert text.endswith(found[2][0]) == keeps_end
+    assert not read
+
+
+@pytest.mark.parametrize("keeps_end", [False, True])
+def test_all_tokens_of_a_text_are_counted(whole: Tokenizer, keeps_end: bool) -> None:
+    """Against a tokenizer that cuts nothing off."""
+    made = Tokenizer.read(whole.to_json(), max_tokens=LONGEST, keeps_end=keeps_end)
+    endless = Tokenizer.read(whole.to_json(), max_tokens=10**6)
+    texts = ["", "water", " ".join(TEXTS), f"{'日' * 5} water " * 80, "a\ud800b " * 300, " " * 9_000 + "water"]
+    for found, wanted in zip(made.count(texts), endless.count(texts), strict=True):
+        assert found.tolist() == wanted.tolist()
+        assert found[3] > LONGEST
+
+
+def test_half_of_a_surrogate_pair_is_no_character(whole: Tokenizer) -> None:
+    broken, mended = "caf\u00e9 \ud83d half", "caf\u00e9 ? half"
+    assert whole.characters([broken]) == whole.characters([mended])
+    assert whole.frequency([broken]).tolist() == whole.frequency([mended]).tolist()
+    gaps = " " * 10_000 + broken  # what lies behind is looked at after all
+    assert whole.encode([gaps])[0].tolist() == whole.encode([mended])[0].tolist()
+
+
 @pytest.mark.parametrize("tokens", [8, 13])
 @pytest.mark.parametrize("text", [" ".join(TEXTS[:9]), "Ünïted\n" * 30, "a\ud800b " * 30, "wa\tter " * 9])
 def test_passages_are_what_is_read_of_a_text_cut_at_spaces(whole: Tokenizer, text: str, tokens: int) -> None:

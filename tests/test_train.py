@@ -257,7 +257,7 @@ def test_a_dense_model_that_takes_too_long_is_noted_early_and_once(
     context = dataclasses.replace(context, deadline=Left())
     train_dense(task, context, trainer=Trainer(dataclasses.replace(task.training, epochs=6), note=noted.append))
     assert len(noted) == (seconds < 1)
-    assert all("The dense model alone takes about" in note and "study.minutes leaves" in note for note in noted)
+    assert all("Training the dense model takes about" in note and "study.minutes leaves" in note for note in noted)
 
 
 def test_a_model_is_left_ready_to_answer(
@@ -319,7 +319,7 @@ def test_a_dense_model_that_is_never_judged_says_so(
     monkeypatch.setattr(task, "validate", lambda model: float("nan"))
     trainer, store = Trainer(dataclasses.replace(task.training, epochs=5)), Store(tmp_path)
     for _ in range(2):  # and again from what is kept
-        with pytest.raises(Diverged, match=rf"{task.metric} on validation was no number at any look, in 5 epochs"):
+        with pytest.raises(Diverged, match=rf"{task.metric} on validation was never a number in 5 epochs"):
             train_dense(task, context, trainer=trainer, store=store)
 
 

@@ -121,7 +121,7 @@ def test_codes_of_8_bits_stay_8_bits_in_faiss(tmp_path: Path) -> None:
     size = (tmp_path / "out" / "index.faiss").stat().st_size
     assert size < 1.2 * len(ids) * RANK + 4 * WIDTH * RANK + 1024, "a byte each value, and the projection"
     (lost,) = form.losses(tmp_path / "small")
-    assert "made anew as Faiss's SQ8" in lost
+    assert "computed again as Faiss's SQ8" in lost
     use = form.use(tmp_path / "out", "here")
     assert "of the 10 best rows in the artifact, the index finds" in use.inside.lower()
     assert "compared by cosine" in use.inside
@@ -165,5 +165,5 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
         find_format("word2vec").write(tmp_path / "a", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert find_format("faiss").obstacles({"kind": "encoder"})[0].reason == (
-        "its kind is none of those that are written so (recommender, vectors)"
+        "its kind cannot be written in this format, only recommender, vectors"
     )

@@ -16,6 +16,8 @@ from autoprune.artifacts import artifact, tensor_file
 from autoprune.config.compose import compose_sections
 from autoprune.errors import AutopruneError, RecipeError
 from autoprune.models.context import Context
+from autoprune.packing import arrays
+from autoprune.packing.arrays import topk
 from autoprune.readers.named import NamedRows
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
@@ -29,6 +31,7 @@ from autoprune.vectors.benchmarks import without_itself
 from autoprune.vectors.catalogue import Catalogue
 from autoprune.vectors.config import VectorsConfig
 from autoprune.vectors.make import make_vectors
+from autoprune.vectors.queries import own_queries, split_queries
 from autoprune.vectors.served import VectorIndex
 from autoprune.vectors.sets import read_counts, read_relevant
 from autoprune.vectors.similarity import SIMILARITIES
@@ -71,6 +74,21 @@ def test_words_in_no_order_of_their_letters_follow_zipfs_law() -> None:
     assert (found.counts.double() / found.counts.max()).tolist() == pytest.approx([1 / 3, 1 / 2, 1])
     by_letters = NamedRows(where="here", ids=["a", "b", "c"], vectors=np.eye(3, dtype=np.float32))
     assert Catalogue.of(by_letters, words=True).counts is None
+
+
+def test_the_nearest_of_many_rows_are_chosen_in_two_steps(items: VectorsTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    index, query, widths = served(items), items.catalogue.vectors[3].numpy(), list[int]()
+    expected = index.search(query, k=2)
+
+    def measured(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        widths.append(values.shape[1])
+        return topk(values, k)
+
+    monkeypatch.setattr(arrays, "GROUPING_ONE", 0)
+    for place in (arrays, vectors_served):
+        monkeypatch.setattr(place, "topk", measured)
+    assert index.search(query, k=2) == expected
+    assert max(widths) < ROWS / 2
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
@@ -166,6 +184,17 @@ def test_judgements_and_queries_of_ones_own(tmp_path: Path) -> None:
         make_vectors(VectorsConfig(vectors=str(path), metric="ndcg"))
 
 
+def test_only_the_queries_that_are_drawn_are_copied(items: VectorsTask) -> None:
+    draw = np.random.default_rng(0)
+    vectors, names = draw.normal(size=(300, WIDTH)).astype(np.float32), [str(name) for name in draw.permutation(300)]
+    table, ids = own_queries(NamedRows(where="here", ids=names, vectors=vectors), items.catalogue)
+    assert table.vectors is vectors
+    for queries in split_queries(table, torch.arange(len(table)), judged=20, seed=0).values():
+        rows = [names.index(str(ids[place])) for place in queries.places.tolist()]
+        assert np.array_equal(queries.vectors.numpy(), vectors[rows])
+        assert len(rows) == len(queries.own) == 20
+
+
 @pytest.mark.parametrize("rows", [255, 256])
 def test_codebooks_are_no_larger_than_the_table(rows: int, tmp_path: Path) -> None:
     np.save(tmp_path / "items.npy", np.random.default_rng(0).normal(size=(rows, 6)).astype(np.float32))
@@ -252,13 +281,13 @@ BAD = {
     "no file is named": ({}, "task.vectors: a file of vectors must be named"),
     "another width": ({"queries": "wide.npy"}, "holds vectors of 5 dimensions.*have 12"),
     "few queries": ({"queries": "few.npy"}, "at least 20 are needed, but .*few.npy holds 3"),
-    "unknown counts": ({"counts": "c.tsv"}, "none of its 1 ids is one of"),
-    "counts twice": ({"counts": "twice.tsv"}, r"twice.tsv, line 2: stands twice"),
-    "counts of nothing": ({"counts": "zero.tsv"}, "counts nothing"),
-    "no judgements": ({"relevant": "r.tsv"}, "at least 20 queries with something right"),
-    "grades of words": ({"relevant": "words.tsv"}, "line 2: a grade is a number, but got 'good'"),
+    "unknown counts": ({"counts": "c.tsv"}, "none of its 1 ids is one of the ids of"),
+    "counts twice": ({"counts": "twice.tsv"}, r"twice.tsv, line 2: the id appears twice"),
+    "counts of nothing": ({"counts": "zero.tsv"}, "has no count above 0"),
+    "no judgements": ({"relevant": "r.tsv"}, "at least 20 queries with a relevant row"),
+    "grades of words": ({"relevant": "words.tsv"}, "line 2: the grade must be a number, but got 'good'"),
     "an empty file": ({"relevant": "empty.tsv"}, "empty.tsv is empty"),
-    "bytes": ({"counts": "wide.npy"}, "is no text in UTF-8"),
+    "bytes": ({"counts": "wide.npy"}, "is not UTF-8; save it as text"),
     "a folder": ({"counts": "."}, "is a folder"),
     "another similarity": ({"similarity": "cos"}, "task.similarity 'cos' is unknown. Did you mean cosine"),
     "training": ({"neighbours": 0}, "task.neighbours >= 1 must hold, but got 0"),
@@ -289,7 +318,7 @@ def test_bad_input_is_refused_with_its_place(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("vector", "message"),
     [
-        ([1.0] * 5, r"12 numbers make a vector, but got the shape \[5\]"),
+        ([1.0] * 5, r"a vector has 12 numbers, but got the shape \[5\]"),
         ([float("nan")] * WIDTH, "infinite or NaN"),
         ("x", "12 numbers"),
     ],

@@ -97,7 +97,7 @@ def test_ctrl_c_in_a_verb_says_what_is_kept(ran: Run, monkeypatch: pytest.Monkey
     monkeypatch.setattr("autoprune.cli.verbs.print_front", stopped)
     code, _, stderr = ran("front raw")
     assert code == 130
-    assert stderr.startswith("Stopped. What is finished is kept")
+    assert stderr.startswith("Stopped. Finished work is kept")
 
 
 def test_the_cache_is_shown_and_cleared(ran: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_what_was_recorded_is_no_study_but_tells_its_command() -> None:
 def test_a_profile_that_is_no_text_is_one_message(tmp_path: Path) -> None:
     path = tmp_path / "b.yaml"
     path.write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(AutopruneError, match=r"b\.yaml: the file is no YAML"):
+    with pytest.raises(AutopruneError, match=r"b\.yaml: the file is not valid YAML"):
         load_profile(str(path))
 
 
@@ -271,7 +271,7 @@ def test_an_interval_stands_next_to_its_ratio() -> None:
         ("--floor worst_slice=1x", "No candidate of 39 meets every requirement"),
         (
             "--floor quality=1x:0.999999 --floor worst_slice=0.1x",
-            "of them hold by their values: that is doubt, not loss",
+            "of them meet it by their values, but not by the bound, so this is doubt, not loss",
         ),
         ("--floor worst_slice=1x --max latency_ms=1x --prefer latency", "Nearest misses:"),
         ("--for accuracy_critical --floor worst_slice=1x --prefer quality", "worst_slice >= 1x: missed by"),
@@ -283,9 +283,7 @@ def test_the_dense_model_ships_only_for_who_asks_for_it(
     artifact.save(task.parts(dense), Record(Path("runs/raw")).baseline.folder, provenance={})
     code, _, stderr = ran(f"pick raw --to out {words}")
     assert code == 2
-    assert stderr.startswith(
-        "autoprune: what fits best is the dense model itself, so that nothing was written; --dense"
-    )
+    assert stderr.startswith("autoprune: nothing was written, because the pick is the dense model itself; --dense")
     assert why in stderr
     assert not Path("out").exists()
     for word, to in (("--dense", "asked"), ("0", "named")):
@@ -312,7 +310,7 @@ def test_where_others_fit_too_it_is_said_what_the_dense_model_is_best_in(ran: Ru
             record.archive.add(point.candidate.with_measurement(dataclasses.replace(measured, quality=lost)))
     code, _, stderr = ran("pick best --prefer quality --to out")
     assert code == 2
-    assert "Others fit, too, but none is better in quality; --prefer size" in stderr
+    assert "Other candidates are feasible, but none is better in quality; try --prefer size" in stderr
     assert Front(Record(Path("runs/best"))).pick(prefer="size").number
 
 
@@ -327,7 +325,7 @@ def test_where_what_is_preferred_was_not_measured_the_dense_model_is_not_called_
     code, _, stderr = ran("pick bare --prefer latency --to out")
     assert code == 2
     said = " ".join(stderr.split())
-    assert re.search(r"of (\d+) of \1 latency_ms was not measured; what measures it: autoprune verify bare --all", said)
+    assert re.search(r"latency_ms was not measured for (\d+) of \1; to measure it: autoprune verify bare --all", said)
     assert "none is better" not in said
 
 
@@ -391,7 +389,7 @@ def test_verify_says_which_requirements_hold_by_their_bounds(limits: Limits) -> 
         assert f"{reading.ratio:.3f}x" in row
         assert f"{bound:.3f}x" in row
         assert ("holds by value alone" in row) == (bound > item.limit if item.ceiling else bound < item.limit)
-    told = [line for line in text.splitlines() if line.startswith("Also on the front")]
+    told = [line for line in text.splitlines() if line.startswith("Others on the front")]
     others = [point for point in front if point.number not in (0, pick.number)]
     assert all(any(str(point.number) in line for line in told) for point in others)
     for page in (shown(print_point, front, pick), card(front, pick)):

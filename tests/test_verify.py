@@ -33,7 +33,7 @@ from autoprune.study.evaluation.eviction import evict
 from autoprune.study.evaluation.remeasure import Pair, Remeasurer
 from autoprune.study.executors.forked import can_fork
 from autoprune.study.progress.progress import Expected, Watching
-from autoprune.study.search import _held
+from autoprune.study.search import _verified_so_far
 from autoprune.study.verify import verify, verify_finalists, verify_pick
 
 WORDS = [
@@ -187,9 +187,9 @@ def test_before_training_what_would_be_picked_is_verified_and_no_more(runs: Path
     record = Record(runs / "s")
     task = Definition.of_record(record).make_task()
     picked = Front(record).pick(verified=False)
-    assert _held(Front(record)) == "", "nothing is said of what nobody verified"
+    assert _verified_so_far(Front(record)) == "", "nothing is said of what nobody verified"
     front = verify_pick(record, task=task, watch=Watching())
-    assert _held(front).startswith(f"On test data {1 / picked.found['size_bytes'].ratio:.1f}x smaller at ")
+    assert _verified_so_far(front).startswith(f"On test data {1 / picked.found['size_bytes'].ratio:.1f}x smaller at ")
     seen = [point for point in front.record.points if point.verified]
     assert numbers(seen) == {0, picked.number} < numbers(front.finalists)
     assert front.pick().number == picked.number
@@ -319,7 +319,7 @@ def test_changed_data_is_refused(runs: Path, planted: Path, tmp_path: Path) -> N
     (other / "test.txt").write_text("\n".join(lines[:-1]) + "\n")  # one user's test items are gone
     point_to(runs, other)
     before = (runs / "s" / "archive.jsonl").read_bytes()
-    with pytest.raises(AutopruneError, match=r"was searched on other data than there is now in '.*other'"):
+    with pytest.raises(AutopruneError, match=r"the data of study 's' in '.*other' has changed"):
         autoprune.verify_study("s", runs=runs, rounds=1)
     assert (runs / "s" / "archive.jsonl").read_bytes() == before
 
@@ -370,7 +370,9 @@ def test_the_commands_that_mend_an_artifact_keep_a_name_in_one_piece(searched: P
 
 def test_a_damaged_baseline_is_made_again_by_the_search(runs: Path, planted: Path) -> None:
     shutil.rmtree(Record(runs / "s").baseline.folder)
-    with pytest.raises(AutopruneError, match=r"(?s)candidate 0 cannot be verified: .*The study's own command makes"):
+    with pytest.raises(
+        AutopruneError, match=r"(?s)candidate 0 cannot be verified: .*Running the study's own command again rebuilds"
+    ):
         autoprune.verify_study("s", runs=runs, rounds=1)
     autoprune.search(*WORDS, f"task.data.path={planted}", f"study.dir={runs}")
     autoprune.verify_study("s", runs=runs, rounds=1)

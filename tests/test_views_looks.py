@@ -45,7 +45,8 @@ def test_looks_stand_after_the_front_and_never_on_it(front: Front) -> None:
     assert not {look.key for look in found} & set(front.record.archive.candidates)
     assert "Looks, not measurements" not in shown(front, everything=False)
     text = shown(front, everything=True)
-    table, _, after = text.partition(f"Looks, not measurements: {len(found)} of their front were not made, of which 20")
+    head = f"Looks, not measurements: {len(found)} recipes on their front were not made, 20 of them are shown"
+    table, _, after = text.partition(head)
     assert found[0].summary not in table
     assert found[0].summary in after
     rows = list(csv.DictReader(io.StringIO(front_csv(front))))
@@ -60,7 +61,7 @@ def test_it_is_said_how_well_looks_foretold(front: Front) -> None:
     assert told.most == pytest.approx(0.004)
     said = " ".join(looks.sentences(front))
     assert "200 of the 600 units" in said
-    assert "6 came to nothing, most often: ndcg@20 is nan" in said
+    assert "6 failed, most often with: ndcg@20 is nan" in said
     assert "0.004x at most" in said
 
 
@@ -75,9 +76,9 @@ def test_closer_looks_stand_alone_where_there_are_any(front: Front, tmp_path: Pa
     assert near.closer
     found = looks.unmade(near, near.closer)
     assert {look.units for look in found} == {600}, "looks that asked less are not among them"
-    assert f"Closer looks, not measurements: {len(found)} of their front were not made" in text
-    assert "asks it 200 of the 600 units" in text
-    assert "chosen by 80 closer looks, which asked all 600 units and were 0.0" in text
+    assert f"Closer looks, not measurements: {len(found)} recipes on their front were not made" in text
+    assert "on 200 of the 600 units" in text
+    assert "80 closer looks choose what is made. They used all 600 units and were 0.0" in text
     told = front_json(near)
     assert told["looked"]["closer"] == 80
     assert [one["words"] for one in told["looks"]] == [look.summary for look in found]
@@ -118,9 +119,7 @@ def test_what_mattered_is_asked_of_looks_as_they_stand(front: Front, tmp_path: P
 
 
 def test_the_card_counts_looks(front: Front) -> None:
-    assert f"that {len(front.record.looks):,} looks in memory had found" in made_how(
-        front.record, front.record.baseline, {}
-    )
+    assert f"found by {len(front.record.looks):,} looks in memory" in made_how(front.record, front.record.baseline, {})
 
 
 def test_a_study_without_looks_says_nothing_of_them(tmp_path: Path) -> None:
@@ -130,7 +129,7 @@ def test_a_study_without_looks_says_nothing_of_them(tmp_path: Path) -> None:
     told: dict[str, Any] = front_json(bare)
     assert told["looks"] == []
     assert told["looked"] is None
-    assert content(bare)["looks"]["told"] == ""
+    assert content(bare)["looks"]["text"] == ""
 
 
 def test_latency_that_the_search_left_out_is_the_verifications(tmp_path: Path) -> None:

@@ -57,6 +57,16 @@ def test_a_terminal_is_refreshed_while_nobody_says_anything(monkeypatch: pytest.
         assert len(waited(console, "timing")) >= 3
 
 
+def test_the_hypervolume_of_a_search_is_of_its_own_measurements(tmp_path: Path) -> None:
+    """Some of its points are verified before it trains, on test data."""
+    record = make_study(tmp_path / "s", 40)
+    front = Front(record)
+    assert f"{front.hypervolume:.3f}" != f"{front.searched_hypervolume:.3f}"
+    shown = Watch(Console(file=io.StringIO(), width=200))
+    shown.report(progress(record, record.point(7).candidate))
+    assert f"hypervolume {front.searched_hypervolume:.3f} " in shown._now()
+
+
 @pytest.mark.parametrize(
     ("elapsed", "left"), [(0.0, "4:00"), (50.0, "3:10"), (100.0, "2:30"), (130.0, "2:33"), (1400.0, "4:40")]
 )

@@ -260,7 +260,7 @@ def test_fidelity_cuts_what_is_missed_least(model: Encoder) -> None:
         ({"keep": "02"}, "such as .0, 2, 5. must be given, but got '02'"),
         ({"keep": []}, "ascending numbers"),
         ({"keep": [True, 2]}, "ascending numbers"),
-        ({"keep": [0], "sparsity": 0.5}, "both are given"),
+        ({"keep": [0], "sparsity": 0.5}, "but got both"),
         ({"sparsity": 0.9}, "at least one of 4 layers must stay"),
         ({"sparsity": None}, "0 <= sparsity < 1"),
         ({"sparsity": 0.5, "importance": "evn"}, "'evn' is unknown"),

@@ -104,7 +104,7 @@ def test_what_is_no_set_is_refused_with_its_line(tmp_path: Path) -> None:
         with pytest.raises(AutopruneError, match=message):
             read_pairs(path, "task.pairs")
     path.write_text(": s\na b c")
-    with pytest.raises(AutopruneError, match="line 2: four words are a question, but got 'a b c'"):
+    with pytest.raises(AutopruneError, match="line 2: a question has four words, but got 'a b c'"):
         read_analogies(path, "task.analogies")
     path.write_text("few words")
     with pytest.raises(AutopruneError, match="holds 2 words of text; at least 2,000 are needed"):
@@ -124,7 +124,7 @@ def test_words_need_words(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.eye(30, dtype=np.float32))
     with pytest.raises(AutopruneError, match=r"holds no words; name a file of them: task\.ids=words\.txt"):
         make_words(WordsConfig(vectors=str(tmp_path / "v.npy")))
-    with pytest.raises(AutopruneError, match=r"task\.queries: words are no queries"):
+    with pytest.raises(AutopruneError, match=r"task\.queries: task=words takes no queries"):
         make_words(WordsConfig(queries="q.npy"))
 
 

@@ -8,7 +8,7 @@
     model/*.zst                in place of any of these but the manifest, entropy-coded where a recipe asks for it;
     model/*.columns.zst        the tensors, where coding each column by itself takes fewer bytes
     beside/tensors.safetensors the whole catalogue, histories, titles
-    beside/values.json         whatever else is told in words
+    beside/values.json         everything else, as JSON
 
 Loading reads the files that `artifact.json` names and no others.
 """
@@ -34,6 +34,7 @@ from autoprune.artifacts.served import Beside, Parts, Served, Tensors, serve
 from autoprune.artifacts.whole import made_whole
 from autoprune.errors import LONGEST_REASON, AutopruneError, doing, is_out_of_memory, place_of
 from autoprune.fits import fits
+from autoprune.packing import squeezed
 from autoprune.packing.columns import COLUMNS, squeeze_columns, widen_columns
 from autoprune.packing.squeezed import SUFFIX, squeeze, widen
 
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 FORMAT, NEWEST = 2, 4
-"""What is written, and what is where a recipe asks for entropy coding: since 4, a code may stand for zero where rows
-have a scale in a byte; since 3, columns may be by themselves, and a projection be of half precision. Since 2, titles
-and histories of a recommender are compressed. Older ones are read as well."""
+"""The format that is written, and the one that is written with entropy coding. Since 2, titles and histories of a
+recommender are compressed; since 3, columns may be coded separately and a projection may be float16; since 4, a code
+may stand for zero in tables with one-byte scales. Older formats can still be read."""
 
 MODEL_FILES = ("model/manifest.json", "model/tensors.safetensors")
 BESIDE_FILES = ("beside/values.json", "beside/tensors.safetensors")
@@ -51,10 +52,10 @@ TENSOR_FILES = (MODEL_FILES[1], BESIDE_FILES[1])
 
 
 def save(parts: Parts, folder: Path, *, provenance: Mapping[str, Any], beside_from: Path | None = None) -> None:
-    """Writes an artifact; whoever looks sees all of it or nothing.
+    """Writes an artifact completely or not at all.
 
     Args:
-        folder: replaced if it is there.
+        folder: replaced if it exists.
         provenance: recipe, seed, versions, machine, parent (JSON values).
         beside_from: an artifact with the same `beside/`, whose files are shared by hard links where possible.
     """
@@ -67,11 +68,11 @@ def save(parts: Parts, folder: Path, *, provenance: Mapping[str, Any], beside_fr
             _write_beside(draft, parts.beside)
         else:
             for name in BESIDE_FILES:
-                _link(beside_from / name, draft / name)
+                _link_or_copy(beside_from / name, draft / name)
         files = {name: _describe(draft / name) for name in (*model, *BESIDE_FILES)}
         format = NEWEST if parts.entropy else FORMAT
         _write_card(draft, {"format": format, "files": files, "provenance": dict(provenance)})
-        draft.chmod(0o755)  # mkdtemp makes it private
+        draft.chmod(0o755)  # mkdtemp makes it private to the user
         if folder.exists():
             shutil.rmtree(folder)
         draft.rename(folder)
@@ -81,7 +82,7 @@ def save(parts: Parts, folder: Path, *, provenance: Mapping[str, Any], beside_fr
 
 
 def sweep(folder: Path) -> None:
-    """Removes what a killed `save` left behind among the artifacts in `folder`."""
+    """Removes drafts that a killed `save` left in `folder`."""
     for draft in folder.glob(".draft-*"):
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -102,74 +103,76 @@ def load(
     """The model in an artifact folder, ready to answer.
 
     Args:
-        device: `cpu`, where neither torch nor a GPU is needed, or `cuda`; an encoder of the runtime `onnx` answers on
-            the CPU alone.
-        prefer: `latency` widens codes of few bits while it loads, so that they answer as fast as float32; `memory`
-            leaves them as they are stored. By default small tables are widened, and large ones are not.
-        into: of an artifact that was made from a module of one's own, a fresh one of the same class: its tables are
-            replaced, its other parameters filled, and it is what comes back.
+        device: `cpu`, which needs neither torch nor a GPU, or `cuda`; an encoder with the runtime `onnx` answers only
+            on the CPU.
+        prefer: `latency` widens low-bit codes during loading, so that they answer as fast as float32; `memory` keeps
+            them as they are stored. By default small tables are widened and large ones are not.
+        into: for an artifact of a user's own module, a fresh module of the same class: its tables are replaced, its
+            other parameters filled, and it is returned.
 
     Raises:
-        AutopruneError: there is no artifact, a file of it is missing, truncated or altered, it cannot answer on the
-            device, or `into` is not the module that it was made from; a library that its kind needs is not installed.
+        AutopruneError: there is no artifact; a file of it is missing, truncated or altered; it cannot answer on the
+            device; `into` is not like the module it was made from; or a library that its kind needs is not installed.
     """
-    with doing(f"{str(folder)!r} cannot be read"):
+    with _explaining(folder), doing(f"{str(folder)!r} cannot be read"):
         parts = read(place_of(folder, "the folder of an artifact"))
     if str(device).partition(":")[0] != "cpu" and parts.manifest.get("runtime") == "onnx":
         raise AutopruneError(
-            f"{str(folder)!r}: device {device!r} was asked for, but this encoder answers by onnxruntime, on the "
+            f"{str(folder)!r}: device {device!r} was requested, but this encoder runs in onnxruntime, on the "
             "CPU; load it without device, or search with space.runtime=torch."
         )
-    with _fitting(folder):
+    with _explaining(folder):
         served = serve(parts, device=device, prefer=prefer)
         return served if into is None else served.into(into)
 
 
 def load_on(folder: Path, device: Any) -> tuple[Parts, Served]:
-    """The same for a study, with its parts, on the study's device: an encoder of the runtime `onnx` does without it.
+    """Loads an artifact of a study on the study's device, and returns its parts too.
+
+    An encoder with the runtime `onnx` answers on the CPU whatever the device.
 
     Raises:
-        AutopruneError: as `load`.
+        AutopruneError: as in `load`.
     """
-    with doing(f"{str(folder)!r} cannot be read"):
+    with _explaining(folder), doing(f"{str(folder)!r} cannot be read"):
         parts = read(folder)
-    with _fitting(folder):
+    with _explaining(folder):
         return parts, serve(parts, device=device)
 
 
 @contextmanager
-def _fitting(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Says what is wrong where a manifest does not fit its tensors, or the memory is too small for both."""
+def _explaining(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns errors of a manifest that does not match its tensors, and of too little memory, into ours."""
     try:
         yield
     except AutopruneError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, MemoryError, zlib.error) as error:
         if is_out_of_memory(error):
-            said = " ".join(str(error).split())[:LONGEST_REASON].rstrip(".") or type(error).__name__
+            message = " ".join(str(error).split())[:LONGEST_REASON].rstrip(".") or type(error).__name__
             raise AutopruneError(
-                f"{str(folder)!r}: the artifact needs more memory than is free ({said}); end what else holds some, or "
+                f"{str(folder)!r}: the artifact needs more memory than is free ({message}); free some memory, or "
                 'load it with prefer="memory" or on another device.'
             ) from error
         raise AutopruneError(
-            f"{str(folder)!r}: what the artifact says of itself does not fit its tensors ({error!r}); make it again."
+            f"{str(folder)!r}: the artifact's manifest does not match its tensors ({error!r}); rebuild it."
         ) from error
 
 
 def read(folder: Path, *, whole: bool = False) -> Parts:
-    """The parts of an artifact, every file checked against its length and its hash.
+    """The parts of an artifact; every file is checked against its recorded length and hash.
 
     Args:
-        whole: whether the hash of files is checked that are so large that they are mapped, and not read: whoever looks
-            a row up need not wait for all of them.
+        whole: whether to check the hash also of files so large that they are memory-mapped. Without it, looking up a
+            row does not wait until all of them are read.
     """
     files = read_card(folder)["files"]
-    ways = (COLUMNS, SUFFIX, "")
-    tensors = MODEL_FILES[1] + next((end for end in ways if MODEL_FILES[1] + end in files), "")
+    suffixes = (COLUMNS, SUFFIX, "")
+    tensors = MODEL_FILES[1] + next((suffix for suffix in suffixes if MODEL_FILES[1] + suffix in files), "")
     needed = (MODEL_FILES[0], tensors, *BESIDE_FILES)
     further = [name for name in files if re.fullmatch(r"model/[\w.-]+", name) and name not in needed]
     for name in (*needed, *further):
-        # what is not mapped is read as a whole in any case
+        # files that are not mapped are read completely anyway
         _check(folder / name, files.get(name), whole=whole or name not in TENSOR_FILES)
     try:
         return Parts(
@@ -179,24 +182,24 @@ def read(folder: Path, *, whole: bool = False) -> Parts:
                 values=json.loads((folder / BESIDE_FILES[0]).read_bytes()),
                 tensors=tensor_file.read(folder / BESIDE_FILES[1]),
             ),
-            files={name.removeprefix("model/").removesuffix(SUFFIX): _file(folder / name) for name in further},
+            files={name.removeprefix("model/").removesuffix(SUFFIX): _content(folder / name) for name in further},
             entropy=any(name.endswith(SUFFIX) for name in files),
         )
     except AutopruneError:
         raise
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError, safetensors.SafetensorError) as error:
-        raise AutopruneError(f"{folder}: the artifact cannot be read ({error}); make it again.") from error
+        raise AutopruneError(f"{folder}: the artifact cannot be read ({error}); rebuild it.") from error
 
 
 def read_card(folder: Path) -> dict[str, Any]:
     """`artifact.json`, checked: format, files and provenance.
 
     Raises:
-        AutopruneError: the file is missing, no JSON, altered, or of another format.
+        AutopruneError: the file is missing, altered, not JSON, or has another format.
     """
     path = folder / "artifact.json"
     if not path.is_file():
-        raise AutopruneError(f"{str(folder)!r} is no artifact: there is no artifact.json in it.")
+        raise AutopruneError(f"{str(folder)!r} is no artifact: it contains no artifact.json.")
     try:
         content: dict[str, Any] = json.loads(path.read_bytes())
         recorded = content.pop("sha256")
@@ -208,40 +211,40 @@ def read_card(folder: Path) -> dict[str, Any]:
     if not fits(content.get("format"), int) or not 1 <= content["format"] <= NEWEST:
         raise AutopruneError(
             f"{path}: format {content.get('format')!r} is not one of 1 to {NEWEST}, which this version reads; "
-            "a newer autoprune wrote it: pip install -U autoprune."
+            "a newer autoprune wrote it; install a newer clone: pip install ."
         )
     return content
 
 
 def size_bytes(folder: Path) -> int:
-    """Bytes of `model/`: what the model needs to answer."""
+    """Bytes of `model/`, which contains all that the model needs to answer."""
     return sum(path.stat().st_size for path in (folder / "model").iterdir())
 
 
 def weighed(parts: Parts) -> int:
-    """What `size_bytes` finds once the parts are saved."""
+    """What `size_bytes` returns once the parts are saved."""
     size = tensor_file.size_bytes(parts.tensors, parts.blocks)
-    if parts.entropy and size < tensor_file.LARGE:  # how few bytes it takes is known once they are written
+    if parts.entropy and size < _coding_limit(MODEL_FILES[1], parts):  # the compressed size is known only after writing
         with tempfile.TemporaryDirectory() as folder:
             _write_model(parts, Path(folder))
             return size_bytes(Path(folder))
     small = _small_files(parts)
     if parts.entropy:
-        small |= {f"model/{name}": _smallest(name, small[f"model/{name}"])[1] for name in parts.files}
+        small |= {name: _smallest(name, content, parts)[1] for name, content in small.items() if name != MODEL_FILES[0]}
     return sum(map(len, small.values())) + size
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of the whole artifact: `model/`, what lies beside it, and `artifact.json`."""
-    named = [*read_card(folder)["files"], "artifact.json"]
-    return sum((folder / name).stat().st_size for name in named)
+    """Bytes of the whole artifact: `model/`, `beside/` and `artifact.json`."""
+    names = [*read_card(folder)["files"], "artifact.json"]
+    return sum((folder / name).stat().st_size for name in names)
 
 
 def copy(folder: Path, to: Path, *, bare: bool = False) -> None:
-    """Copies an artifact to a new place, whole or not at all.
+    """Copies an artifact to a new folder, completely or not at all.
 
     Args:
-        bare: whether what lies beside the model is left out.
+        bare: whether to leave out the content of `beside/`.
 
     Raises:
         AutopruneError: `to` exists already, or the artifact is damaged.
@@ -257,36 +260,45 @@ def copy(folder: Path, to: Path, *, bare: bool = False) -> None:
 
 
 def _write_model(parts: Parts, folder: Path) -> list[str]:
-    """Writes `model/`; returns which files it has."""
+    """Writes `model/`; returns the names of its files."""
     (folder / "model").mkdir()
-    for name, held in _small_files(parts).items():
-        (folder / name).write_bytes(held)
+    for name, content in _small_files(parts).items():
+        (folder / name).write_bytes(content)
     tensor_file.write(folder / MODEL_FILES[1], parts.tensors, parts.blocks)
     further = [MODEL_FILES[1], *(f"model/{name}" for name in parts.files)]
-    return [MODEL_FILES[0], *(_squeezed(folder, name) if parts.entropy else name for name in further)]
+    return [MODEL_FILES[0], *(_squeezed(folder, name, parts) if parts.entropy else name for name in further)]
 
 
-def _squeezed(folder: Path, name: str) -> str:
-    """Entropy-codes a file so that it is smallest; returns its name. One that would be mapped stays as it is."""
+def _squeezed(folder: Path, name: str, parts: Parts) -> str:
+    """Entropy-codes a file in the way that takes fewest bytes, if any saves some; returns its name."""
     path = folder / name
-    if path.stat().st_size >= tensor_file.LARGE:
+    if path.stat().st_size >= _coding_limit(name, parts):
         return name
-    ending, content = _smallest(name, path.read_bytes())
-    if ending:
+    suffix, content = _smallest(name, path.read_bytes(), parts)
+    if suffix:
         path.unlink()
-        (folder / (name + ending)).write_bytes(content)
-    return name + ending
+        (folder / (name + suffix)).write_bytes(content)
+    return name + suffix
 
 
-def _smallest(name: str, plain: bytes) -> tuple[str, bytes]:
-    """What the name of a file ends with, and what is in it, where that takes fewest bytes."""
-    if len(plain) >= tensor_file.LARGE:
+def _coding_limit(name: str, parts: Parts) -> int:
+    """Files of this many bytes or more are not entropy-coded.
+
+    A table that is computed while it is written may be larger than memory, so if it is large it must stay mappable.
+    Graphs and tables that fitted into memory when they were written can be decompressed into memory.
+    """
+    return tensor_file.LARGE if name == MODEL_FILES[1] and parts.blocks else squeezed.MOST
+
+
+def _smallest(name: str, plain: bytes, parts: Parts) -> tuple[str, bytes]:
+    """The suffix and the content of a file in the coding that takes fewest bytes."""
+    if len(plain) >= _coding_limit(name, parts):
         return "", plain
-    ways = {"": plain, SUFFIX: squeeze(plain)}
+    codings = {"": plain, SUFFIX: squeeze(plain)}
     if name == MODEL_FILES[1]:
-        ways[COLUMNS] = squeeze_columns(plain)
-    ending = min(ways, key=lambda one: len(ways[one]))
-    return ending, ways[ending]
+        codings[COLUMNS] = squeeze_columns(plain)
+    smallest = min(codings, key=lambda suffix: len(codings[suffix]))
+    return smallest, codings[smallest]
 
 
 def _tensors(path: Path) -> Tensors:
@@ -296,13 +308,13 @@ def _tensors(path: Path) -> Tensors:
     return tensor_file.parse(widen(path)) if path.name.endswith(SUFFIX) else tensor_file.read(path)
 
 
-def _file(path: Path) -> bytes | Path:
-    """What is in an entropy-coded file; other files are read by who needs them."""
+def _content(path: Path) -> bytes | Path:
+    """The content of an entropy-coded file; the path of any other, which is read where it is needed."""
     return widen(path) if path.name.endswith(SUFFIX) else path
 
 
 def _small_files(parts: Parts) -> dict[str, bytes]:
-    """What lies in `model/` beside the tensors, by name."""
+    """The content of the files in `model/` other than the tensors, by name."""
     return {
         MODEL_FILES[0]: json.dumps(parts.manifest, separators=(",", ":")).encode(),
         **{f"model/{name}": parts.content(name) for name in parts.files},
@@ -321,13 +333,13 @@ def _write_card(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def _check(path: Path, expected: Mapping[str, Any] | None, *, whole: bool) -> None:
-    """Refuses a file that is not as it was written."""
+    """Refuses a file that is missing, truncated or altered."""
     if expected is None or not path.is_file():
         raise AutopruneError(f"{path}: the file is missing from the artifact; copy the whole folder again.")
     size = path.stat().st_size
     if size != expected["bytes"]:
         raise AutopruneError(
-            f"{path}: {expected['bytes']} bytes are expected, but there are {size}: the file is truncated "
+            f"{path}: expected {expected['bytes']} bytes, but it has {size}: the file is truncated "
             "or replaced; copy the artifact again."
         )
     if (whole or size < tensor_file.LARGE) and _describe(path)["sha256"] != expected["sha256"]:
@@ -345,7 +357,7 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _link(source: Path, target: Path) -> None:
+def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without hard links

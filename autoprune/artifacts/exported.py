@@ -1,4 +1,4 @@
-"""What a model hands over to be written for other libraries: tables in float32, and how their rows are compared."""
+"""What a model exports for other libraries: tables in float32, and how their rows are compared."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Numbers = np.ndarray[Any, np.dtype[np.float32]]
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedTable:
-    """A table and what its rows are called.
+    """A table and the ids of its rows.
 
     Attributes:
         ids: of the rows.
         vectors: float32 [rows, dim].
         bias: added to the scores of each row, float32 [rows]; None: nothing.
-        packed: how the artifact holds it.
+        packed: the table as the artifact stores it.
     """
 
     ids: list[str]
@@ -31,7 +31,7 @@ class ExportedTable:
 
     @property
     def coded(self) -> bool:
-        """Whether the artifact holds codes of few bits, or leaves zeros out."""
+        """Whether the artifact stores low-bit codes, or leaves out zeros."""
         return self.packed.pattern != "full" or self.packed.bits != 32
 
 
@@ -40,12 +40,13 @@ class Exported:
     """Tables to write.
 
     Attributes:
-        tables: by name, which files begin with.
-        searched: the name of the one whose rows are asked for.
-        similarity: how its rows are compared: `dot`, `cosine` or `euclidean`.
-        projection: what queries are multiplied by first, float32 [width, dim]; None: they are as wide as the rows.
+        tables: by name; their file names begin with it.
+        searched: the name of the table whose rows are searched.
+        similarity: how its rows are compared with queries: `dot`, `cosine` or `euclidean`.
+        projection: the matrix that queries are multiplied by first, float32 [width, dim]; None: queries are as wide as
+            the rows.
         constant: added to all scores.
-        losses: what the artifact can do and tables cannot, a sentence each.
+        losses: what the artifact can do but exported tables cannot, one sentence each.
     """
 
     tables: Mapping[str, ExportedTable]
@@ -57,5 +58,5 @@ class Exported:
 
     @property
     def asking(self) -> Mapping[str, ExportedTable]:
-        """The tables whose rows are asked with."""
+        """The tables whose rows serve as queries."""
         return {name: table for name, table in self.tables.items() if name != self.searched}

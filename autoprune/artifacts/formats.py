@@ -1,6 +1,6 @@
-"""The formats that a picked candidate can be written in, and what stands in the way of each.
+"""The formats that a picked candidate can be written in, and the obstacles to each.
 
-`autoprune` is the artifact itself, which every candidate is; families bring others.
+`autoprune` is the artifact itself, which every candidate has; families define further formats.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ OWN = "autoprune"
 
 @dataclass(frozen=True, kw_only=True)
 class Obstacle:
-    """What keeps a candidate from a format.
+    """Why a candidate cannot be written in a format.
 
     Attributes:
-        reason: what it is, for people.
-        steps: of a recipe that lead to it (or `runtime`); empty where a recipe has no part in it.
-        setting: what follows their path in an override that avoids it (`.scope=layer`, `=torch`); empty: they must go.
+        reason: the explanation for users.
+        steps: the steps of the recipe that cause it (or `runtime`); empty if the recipe does not.
+        setting: what an override appends to their path to avoid it (`.scope=layer`, `=torch`); empty: remove the steps.
     """
 
     reason: str
@@ -36,12 +36,12 @@ class Obstacle:
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
-    """How what was written is used.
+    """How to use a written candidate.
 
     Attributes:
-        code: Python that loads it as `model`, and prints an answer of it.
-        advice: what else one can do with it, as Markdown.
-        inside: what lies in its files, for whoever runs them without autoprune, as Markdown.
+        code: Python that loads it as `model`, and prints one of its answers.
+        advice: further uses, as Markdown.
+        inside: what its files contain, for use without autoprune, as Markdown.
     """
 
     code: str
@@ -56,27 +56,27 @@ class Use:
 
 
 class Format(ABC):
-    """A form in which a candidate can be written.
+    """A format in which a candidate can be written.
 
     Attributes:
-        name: as `--format` names it.
+        name: its name in `--format`.
     """
 
     name: str
 
     def obstacles(self, manifest: Mapping[str, Any]) -> list[Obstacle]:
-        """All that keeps an artifact from the format; empty if nothing does.
+        """Everything that prevents writing an artifact in this format; empty if nothing does.
 
         Args:
-            manifest: what `model/manifest.json` of the artifact says.
+            manifest: the content of the artifact's `model/manifest.json`.
         """
         kinds = kinds_of(self.name)
         if manifest.get("kind") in kinds:
             return []
-        return [Obstacle(reason=f"its kind is none of those that are written so ({', '.join(kinds)})")]
+        return [Obstacle(reason=f"its kind cannot be written in this format, only {', '.join(kinds)}")]
 
     def losses(self, folder: Path) -> list[str]:
-        """What an artifact loses by being written in this format, a sentence each.
+        """What an artifact loses in this format, one sentence each.
 
         Args:
             folder: of the artifact.
@@ -85,31 +85,31 @@ class Format(ABC):
 
     @abstractmethod
     def write(self, folder: Path, to: Path) -> None:
-        """Writes an artifact in this format, whole or not at all.
+        """Writes an artifact in this format, completely or not at all.
 
         Args:
             folder: of the artifact.
-            to: the folder to make.
+            to: the folder to create.
 
         Raises:
-            AutopruneError: `to` exists already, the artifact is damaged, or something stands in the way.
+            AutopruneError: `to` exists already, the artifact is damaged, or there is an obstacle.
         """
 
     @abstractmethod
     def size_bytes(self, folder: Path) -> int:
-        """Bytes of what was written that a model needs to answer."""
+        """Bytes of the written files that the model needs to answer."""
 
     @abstractmethod
     def use(self, folder: Path, shown: str) -> Use:
-        """How what was written into a folder is used.
+        """How to use the candidate that was written into a folder.
 
         Args:
-            shown: the folder, as the code names it.
+            shown: the folder as it appears in the code.
         """
 
 
 class Export(Format):
-    """A form that other libraries read."""
+    """A format that other libraries read."""
 
     def write(self, folder: Path, to: Path) -> None:
         with made_whole(to) as draft:
@@ -120,7 +120,7 @@ class Export(Format):
         """Writes the artifact in `folder` into an empty folder."""
 
     def size_bytes(self, folder: Path) -> int:
-        """Of all files but the card."""
+        """Bytes of all files except the card."""
         return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != "README.md")
 
 
@@ -129,7 +129,7 @@ class OwnFormat(Format):
     """The artifact as it is.
 
     Attributes:
-        bare: whether what lies beside the model is left out: titles, histories.
+        bare: whether to leave out `beside/`: titles and histories.
     """
 
     name = OWN
@@ -139,20 +139,20 @@ class OwnFormat(Format):
         return []
 
     def losses(self, folder: Path) -> list[str]:
-        return ["What lies beside the model stays out: titles, histories, the ids of what was removed."] * self.bare
+        return ["A bare artifact has no titles, histories or ids of removed rows."] * self.bare
 
     def write(self, folder: Path, to: Path) -> None:
-        from autoprune.artifacts import artifact  # here, because to ask what can be written nobody waits for numpy
+        from autoprune.artifacts import artifact  # imported here so that listing formats does not wait for numpy
 
         artifact.copy(folder, to, bare=self.bare)
 
     def size_bytes(self, folder: Path) -> int:
-        from autoprune.artifacts import artifact  # as above
+        from autoprune.artifacts import artifact  # here, as in write
 
         return artifact.size_bytes(folder)
 
     def use(self, folder: Path, shown: str) -> Use:
-        from autoprune.artifacts import artifact  # as above
+        from autoprune.artifacts import artifact  # here, as in write
 
         model = artifact.load(folder, prefer="memory")
         code = f"import autoprune; model = autoprune.load({shown!r})"
@@ -162,12 +162,12 @@ class OwnFormat(Format):
 
 
 def format_names() -> list[str]:
-    """What `--format` can name."""
+    """The names that `--format` accepts."""
     return list(dict.fromkeys([OWN, *(name for family in FAMILIES.values() for name in formats_of(family))]))
 
 
 def check_format(name: str) -> str:
-    """The name of a format.
+    """Checks the name of a format, and returns it.
 
     Raises:
         AutopruneError: there is no such format.
@@ -178,17 +178,17 @@ def check_format(name: str) -> str:
 
 
 def find_format(name: str, *, bare: bool = False) -> Format:
-    """The format of a name.
+    """The format of that name.
 
     Args:
-        bare: whether what lies beside a model is to be left out; formats of other libraries never hold it.
+        bare: whether to leave out `beside/`; formats of other libraries never contain it.
 
     Raises:
-        AutopruneError: there is no such format, or it is to be bare and is another one than autoprune's own.
+        AutopruneError: there is no such format, or `bare` is set for another format than autoprune's own.
     """
     if check_format(name) == OWN:
         return OwnFormat(bare=bare)
     if bare:
-        raise AutopruneError(f"--bare: the format {name} holds neither titles nor histories in any case; leave it out.")
-    found: Format = family_format(name)
-    return found
+        raise AutopruneError(f"--bare: the format {name} never contains titles or histories; leave --bare out.")
+    format: Format = family_format(name)
+    return format

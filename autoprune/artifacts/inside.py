@@ -1,4 +1,4 @@
-"""What lies in the tables of an artifact, for whoever reads them without autoprune."""
+"""Describes the tables of an artifact, so that they can be read without autoprune."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 WHOLE_BITS = (8, 4, 2, 1)
-"""Codes that lie in bytes as `table_inside` says."""
-
+"""Bits of codes that `table_inside` can describe: a whole number of them fits into a byte."""
 
 FILE = (
     "`model/tensors.safetensors` (as `.zst`, in one frame of Zstandard; as `.columns.zst`, column by column, as "
     "`autoprune.packing.columns` says)"
 )
-"""The file of tables, and what it may be called where it is entropy-coded."""
+"""The file of the tables, with its names if it is entropy-coded."""
 
 
 def table_inside(name: str, entry: Mapping[str, Any], stored: Collection[str]) -> str:
-    """A table of `model/tensors.safetensors`, as a line of Markdown.
+    """Describes a table of `model/tensors.safetensors` in a line of Markdown.
 
     Args:
-        entry: of the manifest.
-        stored: the names of all arrays of the file.
+        entry: the table's entry in the manifest.
+        stored: the names of all arrays in the file.
     """
     shape, bits = f"- `{name}`: {entry['rows']:,} x {entry['dim']}", entry.get("bits")
     plain = entry["pattern"] == "full"

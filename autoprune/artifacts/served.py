@@ -1,4 +1,4 @@
-"""What every loaded artifact has in common, and the parts it is made of."""
+"""The base class of all loaded artifacts, and the parts that an artifact consists of."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from autoprune.packing import PackedTable, restore
 if TYPE_CHECKING:
     from torch import nn
 
-    from autoprune.packing.blocks import StoredBlocks  # which makes them, and so imports torch
+    from autoprune.packing.blocks import StoredBlocks  # imports torch
 
 Tensors = dict[str, np.ndarray[Any, Any]]
 """Arrays by name."""
 
 PREFERENCES = ("latency", "memory")
-"""What an artifact can be loaded for."""
+"""What loading an artifact can optimise."""
 
 DEVICES = ("cpu", "cuda")
 """Where an artifact can answer."""
 
 IMPORTED_BY = os.getpid()
-"""The process that imported this; another one that has it is a fork."""
+"""The process that imported this module; any other process with it in memory is a fork."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """An artifact's content while it is in memory.
+    """The content of an artifact in memory.
 
     Attributes:
-        manifest: JSON values; `kind` names the class that serves it.
-        tensors: what `model/tensors.safetensors` holds.
-        files: what else lies in `model/`, by name: a graph, a tokenizer. Their content, or where they lie.
-        beside: what is useful but not needed to answer: catalogue, histories (JSON values and arrays by name).
-        blocks: tables, by name, whose tensors are made while they are written; none once an artifact is loaded.
-        entropy: whether files are to be entropy-coded.
+        manifest: JSON values; `kind` decides which class serves it.
+        tensors: the content of `model/tensors.safetensors`.
+        files: the other files in `model/`, such as a graph or a tokenizer: by name, their content or path.
+        beside: useful data that is not needed to answer, such as the catalogue and histories.
+        blocks: tables, by name, whose tensors are computed while they are written; empty in a loaded artifact.
+        entropy: whether files are entropy-coded.
     """
 
     manifest: dict[str, Any]
@@ -57,42 +57,42 @@ class Parts:
 
     def content(self, name: str) -> bytes:
         """The content of one of the files."""
-        held = self.files[name]
-        return held if isinstance(held, bytes) else held.read_bytes()
+        content = self.files[name]
+        return content if isinstance(content, bytes) else content.read_bytes()
 
     def tables(self) -> dict[str, PackedTable]:
-        """The packed tables that the manifest names; a bias beside one is no part of it."""
-        found = {}
+        """The packed tables that the manifest names, without their biases."""
+        tables = {}
         for name, entry in self.manifest["tables"].items():
             if name in self.blocks:
-                found[name] = self.blocks[name].table
+                tables[name] = self.blocks[name].table
                 continue
             prefix = f"{name}."
-            held = {key.removeprefix(prefix): one for key, one in self.tensors.items() if key.startswith(prefix)}
-            held.pop("bias", None)
-            found[name] = restore(entry, held)
-        return found
+            arrays = {key.removeprefix(prefix): array for key, array in self.tensors.items() if key.startswith(prefix)}
+            arrays.pop("bias", None)
+            tables[name] = restore(entry, arrays)
+        return tables
 
 
 @dataclass(frozen=True, kw_only=True)
 class Beside:
-    """What lies beside a model: not counted in its size, the same for every artifact of a task."""
+    """The content of `beside/`: not counted in the model's size, the same for every artifact of a task."""
 
     values: dict[str, Any]
     tensors: Tensors
 
 
 class Threads:
-    """The threads that torch and Faiss have in the process that something was made in.
+    """Remembers the process in which torch and Faiss started their threads.
 
-    A fork has none of them, and whatever waits for them there waits for good.
+    A fork has none of these threads, and code that waits for them there waits forever.
     """
 
     def __init__(self) -> None:
         self._process = os.getpid()
 
     def __setstate__(self, state: object) -> None:
-        self._process = IMPORTED_BY  # a fork lacks them as well where it was sent what it asks
+        self._process = IMPORTED_BY  # a fork lacks the threads even if this object was sent to it
 
     @property
     def gone(self) -> bool:
@@ -100,19 +100,19 @@ class Threads:
         return self._process != os.getpid()
 
     def do_without(self) -> None:
-        """Has torch compute on one thread where they are gone; who gives it more afterwards is not overruled."""
+        """Makes torch use one thread if the threads are gone; a later torch.set_num_threads still has effect."""
         if self.gone:
-            import torch  # here, because on the CPU nobody waits for it
+            import torch  # imported here because serving on the CPU does not need it
 
             torch.set_num_threads(1)
             self._process = os.getpid()
 
 
 class Served(ABC):
-    """A model that answers; made from `Parts` alone, in a process that never saw the training code run.
+    """A model that answers; made from `Parts` alone, in a process that need not have run any training code.
 
     Attributes:
-        pause: called between the batches of a long answer; whoever measures looks at the clock then.
+        pause: called between the batches of a long answer, so that a measurement can check the time.
     """
 
     pause: Callable[[], None] = staticmethod(lambda: None)
@@ -120,56 +120,56 @@ class Served(ABC):
     @property
     @abstractmethod
     def memory_bytes(self) -> int:
-        """Bytes that the model holds in memory to answer, without what lies beside it."""
+        """Bytes of memory that the model needs to answer, without `beside/`."""
 
     @property
     def history_bytes(self) -> int:
-        """Bytes of what lies beside the model and yet is asked for answers: 0 unless a family says otherwise."""
+        """Bytes of the data in `beside/` that is nevertheless read for answers; 0 by default."""
         return 0
 
     @property
     def vector_bytes(self) -> int | None:
-        """Bytes of the vector that is stored of each text, where users store any: None unless a family says so."""
+        """Bytes of the vector that users store for each text; None by default, if they store none."""
         return None
 
     @property
     @abstractmethod
     def example(self) -> str:
-        """Python that asks `model` for something it knows, to show what can be asked."""
+        """Python that calls `model` with valid arguments, as an example of use."""
 
     @property
     def advice(self) -> str:
-        """What else one can do with it, for its card, as Markdown: nothing unless a family says otherwise."""
+        """Further uses, for the card, as Markdown; empty by default."""
         return ""
 
     @property
     def inside(self) -> str:
-        """What lies in its files, for whoever runs them without autoprune, as Markdown; nothing by default."""
+        """What its files contain, for use without autoprune, as Markdown; empty by default."""
         return ""
 
     def exported(self) -> Exported:
-        """Its tables, for other libraries.
+        """The tables to export to other libraries.
 
         Raises:
-            AutopruneError: its family hands none over.
+            AutopruneError: its family exports none.
         """
-        raise AutopruneError("--format: an artifact of this kind hands no tables over.")
+        raise AutopruneError("--format: artifacts of this kind export no tables.")
 
     def into(self, module: nn.Module) -> nn.Module:
-        """Puts the artifact into a fresh module of the class that it was made from, and returns it.
+        """Fills a fresh module of the class that the artifact was made from, and returns it.
 
         Raises:
-            AutopruneError: it was made from no module of one's own, or from another one.
+            AutopruneError: the artifact was not made from a user's module, or from a different one.
         """
         raise AutopruneError("into: this artifact answers by itself; load it without a module.")
 
 
 def serve(parts: Parts, *, device: Any = "cpu", prefer: str | None = None) -> Served:
-    """The object that answers for an artifact's parts.
+    """Makes the served model from an artifact's parts.
 
     Args:
-        device: `cpu`, where numpy or onnxruntime answers; on any other one torch does.
-        prefer: one of `PREFERENCES`; None: what a family does by the size of the model.
+        device: `cpu`, where numpy or onnxruntime answers; on any other device torch does.
+        prefer: one of `PREFERENCES`; None: the family decides by the size of the model.
 
     Raises:
         AutopruneError: the kind is unknown to this version, there is no such device, or a library is not installed.
@@ -185,17 +185,17 @@ def serve(parts: Parts, *, device: Any = "cpu", prefer: str | None = None) -> Se
 
 def _check_device(device: str) -> None:
     need("torch", "search", f"what answers on the device {device!r}")
-    import torch  # as above
+    import torch  # here, as in do_without
 
     unheard_of = AutopruneError(f"device {device!r} is unknown; {' and '.join(DEVICES)} are known.")
     try:
-        found = torch.device(device)
+        parsed = torch.device(device)
     except RuntimeError:
         raise unheard_of from None
-    if found.type not in DEVICES:
+    if parsed.type not in DEVICES:
         raise unheard_of
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise AutopruneError(f"device {device!r} was asked for, but torch sees no CUDA device here; use cpu.")
-    count = torch.cuda.device_count() if found.type == "cuda" else 1
-    if (found.index or 0) >= count:
-        raise AutopruneError(f"device {device!r} was asked for, but torch sees {count} of its kind, counted from 0.")
+    if parsed.type == "cuda" and not torch.cuda.is_available():
+        raise AutopruneError(f"device {device!r} was requested, but torch sees no CUDA device here; use cpu.")
+    count = torch.cuda.device_count() if parsed.type == "cuda" else 1
+    if (parsed.index or 0) >= count:
+        raise AutopruneError(f"device {device!r} was requested, but torch sees {count} of its kind, counted from 0.")

@@ -1,8 +1,8 @@
-"""Files of arrays in the format of safetensors: written without a second copy in memory, read without a first one.
+"""Files of arrays in the safetensors format, written without a second copy in memory and read without any.
 
-The library writes what it has turned into bytes as a whole. Here arrays go to the file as they lie in memory, or
-block by block while they are made. The bytes are the library's. A type that numpy lacks, such as bfloat16, is a
-structure of one field with its name, as `autoprune.packing.arrays.numpy_of` has it.
+The safetensors library builds the whole file in memory before it writes. Here arrays are written directly from memory,
+or block by block while they are computed. The resulting bytes are the same. A dtype that numpy lacks, such as
+bfloat16, is a structure with one field of that name, as in `autoprune.packing.arrays.numpy_of`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import safetensors
 
 if TYPE_CHECKING:
     from autoprune.artifacts.served import Tensors
-    from autoprune.packing.blocks import StoredBlocks  # which makes them, and so imports torch
+    from autoprune.packing.blocks import StoredBlocks  # imports torch
 
 TYPES: dict[str, np.dtype[Any]] = {
     "U64": np.dtype("u8"),
@@ -37,15 +37,15 @@ TYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
 }
-"""Types by what safetensors calls them, in the order in which it writes them."""
+"""Dtypes by their safetensors names, in the order in which safetensors writes them."""
 
 NAMES = {dtype: name for name, dtype in TYPES.items()}
 
 ALIGNED = 8
-"""Bytes: a header is filled up with spaces to a multiple."""
+"""A header is padded with spaces to a multiple of this many bytes."""
 
 LARGE = 2**28
-"""Bytes from which on a file is mapped, and not read."""
+"""Files of this many bytes or more are memory-mapped instead of read."""
 
 Layout = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
 
@@ -54,48 +54,48 @@ def write(path: Path, tensors: Tensors, blocks: Mapping[str, StoredBlocks]) -> N
     """Writes arrays by name.
 
     Args:
-        path: replaced if it is there.
-        tensors: at hand.
-        blocks: tables that are made while they are written, by the name that their arrays begin with.
+        path: replaced if it exists.
+        tensors: arrays in memory.
+        blocks: tables that are computed while they are written, by the prefix of their arrays' names.
     """
-    header, places = _header(_layout(tensors, blocks))
+    header, positions = _header(_layout(tensors, blocks))
     with path.open("wb") as file:
         file.write(header)
-        for name, array in _at_hand(tensors, blocks).items():
-            _put(file, places[name], array)
+        for name, array in _in_memory(tensors, blocks).items():
+            _put(file, positions[name], array)
         for table, stored in blocks.items():
             for block in stored.make():
                 for name, array in block.items():
-                    places[f"{table}.{name}"] = _put(file, places[f"{table}.{name}"], array)
+                    positions[f"{table}.{name}"] = _put(file, positions[f"{table}.{name}"], array)
 
 
 def size_bytes(tensors: Tensors, blocks: Mapping[str, StoredBlocks]) -> int:
-    """Bytes of the file that `write` makes; nothing is made for that."""
+    """Bytes of the file that `write` would write; nothing is computed or written."""
     layout = _layout(tensors, blocks)
     return len(_header(layout)[0]) + sum(dtype.itemsize * math.prod(shape) for dtype, shape in layout.values())
 
 
 def parse(content: bytes) -> Tensors:
-    """The arrays of a file that is in memory, as `read` gives them.
+    """The arrays of a file in memory, as `read` returns them.
 
     Raises:
-        ValueError, KeyError, safetensors.SafetensorError: it is no such file.
+        ValueError, KeyError, safetensors.SafetensorError: it is not such a file.
     """
-    # which checks that all of it is what its header says
+    # checks that the content matches its header
     safetensors.deserialize(content)  # type: ignore[no-untyped-call]
     return _arrays(np.frombuffer(bytearray(content), np.uint8))
 
 
 def read(path: Path) -> Tensors:
-    """The arrays of a file by name; of a large one mapped: what is not asked for is not read.
+    """The arrays of a file by name. A large file is mapped, so that only what is used is read.
 
-    A small one is read at once: whatever happens to the file later does not matter. Who writes into the arrays does not
-    change the file.
+    A small file is read completely, so that later changes of the file have no effect. Writing into the arrays never
+    changes the file.
 
     Raises:
-        ValueError, KeyError, safetensors.SafetensorError: it is no such file.
+        ValueError, KeyError, safetensors.SafetensorError: it is not such a file.
     """
-    with safetensors.safe_open(path, framework="numpy"):  # which checks that all of the file is what its header says
+    with safetensors.safe_open(path, framework="numpy"):  # checks that the file matches its header
         pass
     large = path.stat().st_size >= LARGE
     content = np.asarray(np.memmap(path, np.uint8, "c")) if large else np.fromfile(path, np.uint8)
@@ -103,34 +103,34 @@ def read(path: Path) -> Tensors:
 
 
 def _arrays(content: np.ndarray[Any, Any]) -> Tensors:
-    """The arrays in the bytes of a file, where they lie."""
+    """The arrays in the bytes of a file, as views."""
     begin = 8 + int.from_bytes(content[:8].tobytes(), "little")
     header = json.loads(content[8:begin].tobytes())
     header.pop("__metadata__", None)
-    return {name: _held(content[begin:], entry) for name, entry in header.items()}
+    return {name: _view(content[begin:], entry) for name, entry in header.items()}
 
 
-def _held(content: np.ndarray[Any, Any], entry: Mapping[str, Any]) -> np.ndarray[Any, Any]:
-    """An array where it lies in what follows the header."""
+def _view(content: np.ndarray[Any, Any], entry: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    """One array, as a view of the bytes after the header."""
     first, end = entry["data_offsets"]
     return content[first:end].view(TYPES[entry["dtype"]]).reshape(entry["shape"])
 
 
-def _at_hand(tensors: Tensors, blocks: Mapping[str, StoredBlocks]) -> Tensors:
-    held = {f"{table}.{name}": array for table, stored in blocks.items() for name, array in stored.tensors.items()}
-    return {**tensors, **held}
+def _in_memory(tensors: Tensors, blocks: Mapping[str, StoredBlocks]) -> Tensors:
+    stored = {f"{table}.{name}": array for table, block in blocks.items() for name, array in block.tensors.items()}
+    return {**tensors, **stored}
 
 
 def _layout(tensors: Tensors, blocks: Mapping[str, StoredBlocks]) -> Layout:
-    """Type and shape of all arrays, in the order of the file."""
-    found: Layout = {name: (one.dtype, one.shape) for name, one in _at_hand(tensors, blocks).items()}
-    found |= {f"{table}.{name}": one for table, stored in blocks.items() for name, one in stored.layout.items()}
+    """Dtype and shape of all arrays, in the order of the file."""
+    layout: Layout = {name: (array.dtype, array.shape) for name, array in _in_memory(tensors, blocks).items()}
+    layout |= {f"{table}.{name}": array for table, stored in blocks.items() for name, array in stored.layout.items()}
     order = list(NAMES)
-    return dict(sorted(found.items(), key=lambda entry: (order.index(entry[1][0]), entry[0])))
+    return dict(sorted(layout.items(), key=lambda entry: (order.index(entry[1][0]), entry[0])))
 
 
 def _header(layout: Layout) -> tuple[bytes, dict[str, int]]:
-    """How a file begins, and where each array begins in it."""
+    """The header of a file, and the position at which each array begins."""
     entries, starts, end = dict[str, object](), dict[str, int](), 0
     for name, (dtype, shape) in layout.items():
         starts[name], end = end, end + dtype.itemsize * math.prod(shape)
@@ -141,7 +141,7 @@ def _header(layout: Layout) -> tuple[bytes, dict[str, int]]:
     return header, {name: len(header) + start for name, start in starts.items()}
 
 
-def _put(file: IO[bytes], place: int, array: np.ndarray[Any, Any]) -> int:
-    """Writes an array at a place of a file, and tells where it ends there."""
-    file.seek(place)
-    return place + file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+def _put(file: IO[bytes], position: int, array: np.ndarray[Any, Any]) -> int:
+    """Writes an array at a position in a file, and returns the position after it."""
+    file.seek(position)
+    return position + file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)

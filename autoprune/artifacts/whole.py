@@ -1,4 +1,4 @@
-"""A folder that is made whole or not at all."""
+"""Creates a folder completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autoprune.errors import AutopruneError
 
 @contextmanager
 def made_whole(to: Path) -> Iterator[Path]:
-    """An empty folder to fill, which becomes `to` once all is in it; if that fails, nothing is left.
+    """An empty folder to fill. It becomes `to` once it is filled; if that fails, it is removed.
 
     Raises:
         AutopruneError: `to` exists already.

@@ -1,4 +1,4 @@
-"""What is kept so that nothing is computed twice: shown, and cleared. Nothing that was found rests on it."""
+"""The caches: how large they are, and how to delete them. No study or artifact depends on them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from autoprune.user_cache import cache_folder
 from autoprune.views.phrases import byte_count
 
 
-def kept(runs: Path) -> dict[str, Path]:
-    """The folders of what is kept, by what it is.
+def cache_folders(runs: Path) -> dict[str, Path]:
+    """The folder of each cache, by a description of its content.
 
     Args:
-        runs: where studies live.
+        runs: the folder of all studies.
     """
     return {
         "checkpoints of trained models": runs / STORE,
@@ -24,14 +24,19 @@ def kept(runs: Path) -> dict[str, Path]:
     }
 
 
-def told(runs: Path, *, clear: bool) -> Iterator[str]:
-    """How much is kept where, a line each; deletes it if asked to. Whatever runs meanwhile goes on."""
-    for what, folder in kept(runs).items():
+def cache_lines(runs: Path, *, clear: bool) -> Iterator[str]:
+    """A line for each cache: files, bytes and folder.
+
+    Args:
+        runs: the folder of all studies.
+        clear: whether the files are deleted; a search that runs at the same time goes on.
+    """
+    for content, folder in cache_folders(runs).items():
         sizes = []
         for path in folder.glob("**/*"):
             if path.is_file():
                 sizes.append(path.stat().st_size)
                 if clear:
                     path.unlink(missing_ok=True)
-        done = "deleted" if clear else "kept"
-        yield f"{what}: {len(sizes):,} files, {byte_count(sum(sizes))} {done} in {folder}"
+        state = "deleted" if clear else "kept"
+        yield f"{content}: {len(sizes):,} files, {byte_count(sum(sizes))} {state} in {folder}"

@@ -1,4 +1,4 @@
-"""The options that verbs share. A verb is a function of studies and limits; here its command line is made."""
+"""The command lines of the verbs, made from the signatures of their functions, and the options that verbs share."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from autoprune.record.record import Record
 
 @dataclass(frozen=True)
 class Argument:
-    """How a parameter is given by its place.
+    """A positional argument.
 
     Attributes:
-        help: what it is, a sentence.
-        shown: what stands for it in the help.
+        help: its description, a sentence.
+        shown: its placeholder in the help.
     """
 
     help: str
@@ -33,13 +33,13 @@ class Argument:
 
 @dataclass(frozen=True)
 class Option:
-    """How a parameter is given by a flag. A list is given by several, and what is true by the flag alone.
+    """A flag. A list takes the flag several times; a boolean takes it without a value.
 
     Attributes:
-        help: what it is, a sentence.
+        help: its description, a sentence.
         flag: by default `--` and the parameter's name.
-        shown: what stands for its value in the help; by default what kind of value it is.
-        most: of a whole number from 0 on.
+        shown: the placeholder of its value in the help; by default the kind of value.
+        most: the largest value of a whole number from 0 on.
     """
 
     help: str
@@ -49,45 +49,45 @@ class Option:
 
 
 Study = Annotated[
-    Record, Argument("Name of the study (study.name), a folder under --runs; or the path of its folder.", "STUDY")
+    Record, Argument("Name of the study (study.name, a folder under --runs), or the path of its folder.", "STUDY")
 ]
 
-RUNS = Option("Where studies live (study.dir).")
+RUNS = Option("Folder of all studies (study.dir).")
 
 SHOWN = {str: "TEXT", int: "NUMBER", Path: "PATH"}
-"""What stands for a value in the help."""
+"""The placeholder of a value in the help, by type."""
 
 OPTIONS: dict[str, tuple[Any, Option, Any]] = {
     "floors": (
         list[str],
         Option(
-            "A floor in place of the study's, such as ndcg@20=0.97x, or 0.97x:0.95 to be sure; repeatable.",
+            "A floor that replaces the study's, such as ndcg@20=0.97x, or 0.97x:0.95 (95 % confidence); repeatable.",
             flag="--floor",
         ),
         [],
     ),
     "ceilings": (
         list[str],
-        Option("A ceiling in place of the study's, such as latency_ms=0.5x; repeatable.", flag="--max"),
+        Option("A ceiling that replaces the study's, such as latency_ms=0.5x; repeatable.", flag="--max"),
         [],
     ),
     "profile": (
         str | None,
         Option(
-            "A requirements profile in place of the study's: its name, or a YAML file.", flag="--for", shown="PROFILE"
+            "A requirements profile that replaces the study's: its name, or a YAML file.", flag="--for", shown="PROFILE"
         ),
         None,
     ),
     "prefer": (
         str | None,
-        Option("quality, size, latency or index: what is picked; by default what the profile prefers."),
+        Option("quality, size, latency or index: the pick is the best in it; default: what the profile prefers."),
         None,
     ),
     "format": (
         str,
         Option(
-            f"{', '.join(format_names()[:-1])} or {format_names()[-1]}: only candidates that have such a form. "
-            "sentence-transformers takes runtime=torch, all heads, FFNs of one width, no codes; onnx runtime=onnx.",
+            f"{', '.join(format_names()[:-1])} or {format_names()[-1]}: only candidates that this format can hold. "
+            "sentence-transformers: runtime=torch, no heads cut, FFNs of one width, no codes; onnx: runtime=onnx.",
             shown="FORMAT",
         ),
         OWN,
@@ -96,18 +96,18 @@ OPTIONS: dict[str, tuple[Any, Option, Any]] = {
 """The fields of `Limits`: type, option and default of each."""
 
 Bounds = Annotated[Limits, "floors", "ceilings", "profile"]
-"""Limits of which a verb takes what must hold."""
+"""Limits of a verb that takes requirements only."""
 
 Preferred = Annotated[Limits, "floors", "ceilings", "profile", "prefer"]
-"""Limits of which a verb takes what is picked as well."""
+"""Limits of a verb that also takes what to pick."""
 
 Everything = Annotated[Limits, "floors", "ceilings", "profile", "prefer", "format"]
-"""Limits of which a verb takes all."""
+"""Limits of a verb that takes all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """What the command line of a verb takes: of a kind, given so, with a default (`inspect.Parameter.empty`: none)."""
+    """A parameter of a verb's command line: type, how it is given, default (`inspect.Parameter.empty`: none)."""
 
     name: str
     kind: Any
@@ -116,33 +116,33 @@ class Parameter:
 
 
 def run_verb(verb: Callable[..., None], words: Sequence[str]) -> None:
-    """Runs a verb: with studies in place of their names, limits in place of options, and --runs.
+    """Runs a verb; it gets studies instead of their names, and limits instead of options.
 
     Args:
         verb: its parameters of the types `Study` and `Bounds` (`Preferred`, `Everything`) are filled in; all others
-            are annotated with how they are given. None need be called `runs`.
-        words: what was typed behind its name.
+            are annotated with an `Argument` or an `Option`. `--runs` is added if no parameter is called `runs`.
+        words: what was typed after the name of the verb.
 
     Raises:
         AutopruneError: the words cannot be read.
     """
     parser = Parser(verb)
-    read = parser.read([*words])
-    found: dict[str, Any] = {name: at_home(one) if isinstance(one, Path) else one for name, one in read.items()}
+    typed = parser.read([*words])
+    values: dict[str, Any] = {name: at_home(one) if isinstance(one, Path) else one for name, one in typed.items()}
     hints, filled = get_type_hints(verb, include_extras=True), dict[str, Any]()
     for name in inspect.signature(verb).parameters:
         kind, *fields = get_args(hints[name])
         if kind is Record:
-            filled[name] = find_study(found[name], found["runs"])
+            filled[name] = find_study(values[name], values["runs"])
         elif kind is Limits:
-            filled[name] = Limits(**{field: found[field] for field in fields})
+            filled[name] = Limits(**{field: values[field] for field in fields})
         else:
-            filled[name] = found[name]
+            filled[name] = values[name]
     verb(**filled)
 
 
 def parameters(verb: Callable[..., None]) -> Iterator[Parameter]:
-    """What the command line of a verb takes, in order: options stand where it has its limits, --runs at the end."""
+    """The parameters of a verb's command line, in order: its limits become their options, --runs comes last."""
     hints = get_type_hints(verb, include_extras=True)
     signature = inspect.signature(verb).parameters
     for name, own in signature.items():
@@ -158,7 +158,7 @@ def parameters(verb: Callable[..., None]) -> Iterator[Parameter]:
 
 
 class Parser(argparse.ArgumentParser):
-    """The command line of a verb. Errors are ours, and are told as all others are."""
+    """The command line of a verb. It raises `AutopruneError`, as everything else does."""
 
     def __init__(self, verb: Callable[..., None]) -> None:
         super().__init__(
@@ -175,52 +175,52 @@ class Parser(argparse.ArgumentParser):
         """The parameters' values by name.
 
         Raises:
-            AutopruneError: the words are not what the verb takes.
-            SystemExit: they ask for help, which is printed.
+            AutopruneError: the verb does not take these words.
+            SystemExit: the words ask for help, which is printed.
         """
-        found, rest = self.parse_known_intermixed_args(words)  # NUMBER may stand behind options
+        values, rest = self.parse_known_intermixed_args(words)  # NUMBER may follow options
         if rest:
-            self._refuse(min(rest, key=lambda word: not word.startswith("-")))  # an option, and not its value
-        return vars(found)
+            self._refuse(min(rest, key=lambda word: not word.startswith("-")))  # name the option, not its value
+        return vars(values)
 
     def error(self, message: str) -> NoReturn:
-        raise AutopruneError(f"{self.prog.split()[-1]}: {message}. {self.prog} --help explains.")
+        raise AutopruneError(f"{self.prog.split()[-1]}: {message}. See {self.prog} --help.")
 
     def _refuse(self, word: str) -> NoReturn:
         flag = word.partition("=")[0]
         if word.startswith("-"):
             self.error(f"there is no option {flag}. {nearest(flag, self.flags)}".rstrip("."))
-        self.error(f"nothing is known to do with {word!r}")
+        self.error(f"unexpected argument {word!r}")
 
     def _take(self, one: Parameter) -> None:
         required = one.default is inspect.Parameter.empty
-        told: dict[str, Any] = {} if required else {"default": one.default}
+        settings: dict[str, Any] = {} if required else {"default": one.default}
         default = "" if required or one.default in (None, False, []) else f" [{one.default}]"
-        told["help"] = f"{one.given.help}{default}".replace("%", "%%")
+        settings["help"] = f"{one.given.help}{default}".replace("%", "%%")
         (kind,) = {*(get_args(one.kind) or (one.kind,))} - {types.NoneType}
         if isinstance(one.given, Argument):
-            told |= {"nargs": None if required else "?", "metavar": one.given.shown}
-            self.add_argument(one.name, type=_whole() if kind is int else kind, **told)
+            settings |= {"nargs": None if required else "?", "metavar": one.given.shown}
+            self.add_argument(one.name, type=_whole() if kind is int else kind, **settings)
             return
         flag = one.given.flag or f"--{one.name.rstrip('_')}"
         self.flags.append(flag)
         if kind is bool:
-            self.add_argument(flag, dest=one.name, action="store_true", **told)
+            self.add_argument(flag, dest=one.name, action="store_true", **settings)
             return
-        told |= {"required": required, "metavar": one.given.shown or SHOWN[kind]}
-        told["action"] = "append" if get_origin(one.kind) is list else "store"
-        self.add_argument(flag, dest=one.name, type=_whole(one.given.most) if kind is int else kind, **told)
+        settings |= {"required": required, "metavar": one.given.shown or SHOWN[kind]}
+        settings["action"] = "append" if get_origin(one.kind) is list else "store"
+        self.add_argument(flag, dest=one.name, type=_whole(one.given.most) if kind is int else kind, **settings)
 
 
 class _Paragraphs(argparse.HelpFormatter):
-    """Keeps the paragraphs of a docstring apart."""
+    """Prints the paragraphs of a docstring as paragraphs."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n\n".join(textwrap.fill(" ".join(part.split()), width) for part in text.split("\n\n"))
 
 
 def _whole(most: int | None = None) -> Callable[[str], int]:
-    """Reads a whole number; from 0 to `most`, if that is given."""
+    """A reader of whole numbers: from 0 to `most`, if that is given."""
     wanted = "a whole number" if most is None else f"a whole number from 0 to {most}"
 
     def read(text: str) -> int:
@@ -232,7 +232,7 @@ def _whole(most: int | None = None) -> Callable[[str], int]:
 
 
 def find_study(study: str, runs: Path) -> Record:
-    """A study by its name under --runs, or by the path of its folder, as a shell completes it.
+    """A study by its name under --runs, or by the path of its folder, which a shell can complete.
 
     Raises:
         AutopruneError: there is none.

@@ -1,1 +1,1 @@
-"""The config: composed by Hydra, read with OmegaConf. This room alone knows both."""
+"""The config: composed by Hydra, read with OmegaConf. Only this package (and `app.py`) imports them."""

@@ -1,4 +1,4 @@
-"""The files of configs that are chosen, and what they hold before any key is set."""
+"""The config files that a command line chooses, and their content before any key is set."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from autoprune.overrides import key_of, quoted, several, written
 CONFIG_MODULE = "autoprune.conf"
 
 SEARCHPATH = "hydra.searchpath"
-"""The key of folders of configs beside the shipped ones."""
+"""Hydra's key for folders of configs besides the shipped ones."""
 
 UNCOMPOSABLE = (AutopruneError, HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError)
-"""What files that cannot be composed raise; whoever composes the whole config says it."""
+"""Errors of files that cannot be composed. They are ignored here: composing the whole config reports them."""
 
 
 def chosen(arguments: Sequence[str]) -> tuple[str, ...]:
-    """The overrides that say which files are composed, in their order; `--config-dir` as one of them."""
+    """The overrides that choose the files to compose, in their order; `--config-dir` becomes one of them."""
     return (
         *beside(config_dir(arguments)),
         *(argument for argument in arguments if key_of(argument) in (*GROUPS, SEARCHPATH)),
@@ -36,18 +36,18 @@ def chosen(arguments: Sequence[str]) -> tuple[str, ...]:
 
 
 def beside(folder: str | None) -> list[str]:
-    """The override that has Hydra look in a folder of the user's too."""
+    """The override that makes Hydra also look in a folder of the user."""
     return [f"{SEARCHPATH}=[{written(str(Path(folder).absolute()))}]"] if folder else []
 
 
 def base_of(words: tuple[str, ...]) -> DictConfig:
-    """The config of the files that are chosen, of several the first, before any key is set."""
+    """The config of the chosen files before any key is set; where several are chosen, of the first."""
     firsts = [
         f"{key}={quoted(next(iter(several(value)), ''))}" if key in GROUPS else word
         for word in words
         for key, _, value in [word.lstrip("+").partition("=")]
     ]
-    shipped = not any(key_of(word) == SEARCHPATH for word in words)  # others can change while this process runs
+    shipped = not any(key_of(word) == SEARCHPATH for word in words)  # a user's files can change meanwhile
     return (_composed if shipped else _composed.__wrapped__)(*firsts)
 
 
@@ -57,8 +57,8 @@ def _composed(*overrides: str) -> DictConfig:
         return compose("config", overrides=list(overrides))
 
 
-def held(words: tuple[str, ...]) -> DictConfig:
-    """What the chosen files hold; nothing where they alone cannot be composed."""
+def content_of(words: tuple[str, ...]) -> DictConfig:
+    """The content of the chosen files; empty if they cannot be composed."""
     with suppress(*UNCOMPOSABLE):
         return base_of(words)
     return OmegaConf.create()

@@ -1,4 +1,4 @@
-"""Composes the config that a command line asks for."""
+"""Composes the config of a command line."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ SCHEMAS = {
     "study": "autoprune.study.settings:StudyConfig",
     "executor": "autoprune.study.settings:ExecutorConfig",
 }
-"""Of sections; the schema of `task` comes with the task."""
+"""The schemas of sections; the schema of `task` comes with the task."""
 
 
 def hydra_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What people write, split into what Hydra can read and requirements that it cannot.
+    """A command line, split into arguments that Hydra can read and requirements that it cannot.
 
-    Hydra wants a `+` before new keys, has no `@` or second dot in a key, takes flags before overrides only, and reads
-    few characters without quotes.
+    Hydra wants a `+` before new keys, allows no `@` or second dot in a key, takes flags only before overrides, and
+    reads few characters without quotes.
 
     Returns:
-        The arguments for Hydra, and those such as `requirements.recall@20.min=0.2` for `require`.
+        The arguments for Hydra, and requirements such as `requirements.recall@20.min=0.2`, which `require` applies.
 
     Raises:
-        AutopruneError: an argument is neither a flag, nor belongs to one, nor key=value.
+        AutopruneError: an argument is no flag, no flag's value and not key=value.
     """
     check_arguments(arguments)
-    schemas = functools.cache(functools.partial(_task_schemas, chosen(arguments)))  # files of configs are read for it
+    schemas = functools.cache(functools.partial(_task_schemas, chosen(arguments)))  # it reads config files
     arguments = [_by_path(argument, schemas) for argument in arguments]
     ours = [argument for argument in arguments if REQUIREMENT.fullmatch(argument)]
     rest = [f"++{argument}" if FREE.match(argument) else argument for argument in arguments if argument not in ours]
     many = any(argument in MANY for argument in arguments)
     if many and any(key_of(argument) == STORAGE[1] and _secret(argument) for argument in rest):
-        raise AutopruneError(  # Hydra writes what it sweeps into a file
-            "study.storage: with --multirun no password is taken here; libpq finds it in PGPASSWORD, or in ~/.pgpass."
+        raise AutopruneError(  # Hydra writes the swept overrides to a file
+            "study.storage: with --multirun the address must not contain a password; set PGPASSWORD or use ~/.pgpass."
         )
     kind = functools.partial(_kind_of, schemas=schemas)
     theirs = [readable(argument, kind, many=many) if is_override(argument) else argument for argument in rest]
@@ -64,19 +64,19 @@ def hydra_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _secret(override: str) -> bool:
-    """Whether an address has a password in it."""
+    """Whether the address in an override contains a password."""
     address = override.partition("=")[2]
     return without_password(address) != address
 
 
 def require(config: DictConfig, overrides: Sequence[str]) -> None:
-    """Puts requirements from the command line in their place in a composed config."""
+    """Applies requirements of the command line to a composed config."""
     requirements = dict(plain(config.requirements))
     for override in overrides:
         match = REQUIREMENT.fullmatch(override)
-        assert match is not None, "only what hydra_arguments returned is put in place"
-        named, limit, value, nothing = match.groups()
-        requirements[named] = None if nothing else {**(requirements.get(named) or {}), limit: value}
+        assert match is not None, "hydra_arguments returned these"
+        reading, limit, value, null = match.groups()
+        requirements[reading] = None if null else {**(requirements.get(reading) or {}), limit: value}
     with open_dict(config):
         config.requirements = OmegaConf.create(literals(requirements))
 
@@ -85,7 +85,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     """The config that a list of overrides gives, as on the command line.
 
     Raises:
-        AutopruneError: an override names what is not there, or cannot be read.
+        AutopruneError: an override names an unknown entry, or cannot be read.
     """
     with undisturbed():
         return _compose(overrides)
@@ -95,18 +95,18 @@ def compose_sections(overrides: Sequence[str], *, folder: str | None = None) -> 
     """The sections of the config that a list of overrides gives, as plain values.
 
     Args:
-        folder: of the user's own configs, beside the shipped ones; what a task names may lie there too.
+        folder: the user's own configs, besides the shipped ones; files that a task names may lie there too.
 
     Raises:
         AutopruneError: as `compose_config` and `sections`, or there is no such folder.
     """
     if folder is not None and not Path(folder).is_dir():
         raise AutopruneError(f"config_dir: there is no folder of configs {folder!r}.")
-    with undisturbed():  # also while ${…} is looked up
-        found = sections(_compose([*beside(folder), *overrides]))
+    with undisturbed():  # also while ${…} is resolved
+        content = sections(_compose([*beside(folder), *overrides]))
     if folder is not None:
-        found["task"] = beside_configs(found["task"], folder)
-    return found
+        content["task"] = beside_configs(content["task"], folder)
+    return content
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
@@ -114,47 +114,43 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
     with readable_errors(words=chosen(overrides)), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         try:
             config = compose("config", overrides=theirs)
-        except (OmegaConfBaseException, OSError):  # `readable_errors` knows them
+        except (OmegaConfBaseException, OSError):  # `readable_errors` translates them
             raise
-        except (
-            TypeError,
-            ValueError,
-            AttributeError,
-            LookupError,
-        ) as error:  # Hydra's own, of values it is not made for
-            raise AutopruneError(f"{' '.join(overrides)}: no config can be composed of these ({error}).") from error
+        except (TypeError, ValueError, AttributeError, LookupError) as error:  # bugs of Hydra with unusual values
+            raise AutopruneError(f"{' '.join(overrides)}: Hydra cannot compose a config of these ({error}).") from error
         require(config, requirements)
         return config
 
 
 def _kind_of(key: str, *, schemas: Callable[[], Schemas]) -> Kind:
-    """What a key takes, in the tasks that are chosen."""
+    """The kind of value that a key takes in the chosen tasks."""
     section, *path = key.split(".")
     if key in GROUPS:
         return Kind.NAME
     if section not in ("task", *SCHEMAS):
         return Kind.ONE if section == "requirements" else Kind.ANY
-    known = (pkgutil.resolve_name(SCHEMAS[section]),) if section in SCHEMAS else schemas()
-    found = [kind for schema in known if (kind := entry_kind(schema, path)) is not None]
-    return found[0] if found else Kind.ANY
+    candidates = (pkgutil.resolve_name(SCHEMAS[section]),) if section in SCHEMAS else schemas()
+    kinds = [kind for schema in candidates if (kind := entry_kind(schema, path)) is not None]
+    return kinds[0] if kinds else Kind.ANY
 
 
 def _task_schemas(words: tuple[str, ...]) -> Schemas:
-    """The schemas of the tasks that are chosen; of what there is not none, which others say."""
+    """The schemas of the chosen tasks; an unknown task is skipped here and reported later."""
     given = [word.partition("=")[2] for word in words if key_of(word) == "task"]
     paths = [word for word in words if key_of(word) == SEARCHPATH]
-    found = []
+    schemas = []
     for option in several(given[-1]) if given else [""]:
         with suppress(*UNCOMPOSABLE):
             name = base_of((*paths, f"task={option}") if option else tuple(paths)).task.name
-            found.append(task_maker(name).config)
-    return tuple(found)
+            schemas.append(task_maker(name).config)
+    return tuple(schemas)
 
 
 def _by_path(argument: str, schemas: Callable[[], Schemas]) -> str:
-    """The same argument in full: `task.model=my_model/` stands for `task.model.path=my_model/`, of what has a path.
+    """The argument in its long form.
 
-    Likewise `storage=…` for `study.storage=…`.
+    `storage=…` is short for `study.storage=…`. If the entry `task.model` has a `path`, `task.model=my_model/` is short
+    for `task.model.path=my_model/`.
     """
     match = OVERRIDE.fullmatch(argument)
     if match is not None and match["key"] == STORAGE[0]:
@@ -163,7 +159,7 @@ def _by_path(argument: str, schemas: Callable[[], Schemas]) -> str:
     if match is None or section != "task" or "." in name or match["value"].startswith(("{", "[")):
         return argument
     for schema in schemas():
-        held = next(iter(options(hint_of(schema, [name]))), None)
-        if dataclasses.is_dataclass(held) and "path" in typing.get_type_hints(held):
+        entry = next(iter(options(hint_of(schema, [name]))), None)
+        if dataclasses.is_dataclass(entry) and "path" in typing.get_type_hints(entry):
             return f"{match['mark']}{match['key']}.path={match['value']}"
     return argument

@@ -1,4 +1,4 @@
-"""What each entry of a config dataclass takes, by its path."""
+"""The types of the entries of a config dataclass, by their paths."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from autoprune.config.arguments import Kind
 
 
 def options(hint: Any) -> list[Any]:
-    """The types that a hint allows, but for None."""
-    found = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    return [option for option in found if option is not type(None)]
+    """The types that a hint allows, except None."""
+    types = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    return [option for option in types if option is not type(None)]
 
 
 def hint_of(schema: Any, path: Sequence[str]) -> Any:
-    """The annotated type of an entry of a config dataclass; None where it has no such entry."""
+    """The annotated type of an entry of a config dataclass; None if it has no such entry."""
     hint = schema
     for name in path:
         schema = next(iter(options(hint)), None)
@@ -30,7 +30,7 @@ def hint_of(schema: Any, path: Sequence[str]) -> Any:
 
 
 def entry_kind(schema: Any, path: Sequence[str]) -> Kind | None:
-    """What an entry of a config dataclass takes; None where it has no such entry."""
+    """The kind of value that an entry of a config dataclass takes; None if it has no such entry."""
     for name in path:
         hint = typing.get_type_hints(schema).get(name) if dataclasses.is_dataclass(schema) else None
         schema = next(iter(options(hint)), None)
@@ -41,14 +41,14 @@ def entry_kind(schema: Any, path: Sequence[str]) -> Kind | None:
     return Kind.TEXT if schema is str else Kind.ONE
 
 
-def taken_by(hint: Any) -> str:
-    """What an entry takes, in words, by its type; empty where there are none."""
+def wanted_by(hint: Any) -> str:
+    """What must be given for an entry of a type, in words; empty if there are none for the type."""
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     several = {int: "whole numbers", float: "numbers", str: "texts"}
-    found = []
+    described = []
     for option in options(hint):
         if typing.get_origin(option) in (list, tuple):
-            found.append(f"a list of {several.get(typing.get_args(option)[0], 'values')}")
+            described.append(f"a list of {several.get(typing.get_args(option)[0], 'values')}")
         elif option in words:
-            found.append(words[option])
-    return f"{' or '.join(found)} is taken" if found else ""
+            described.append(words[option])
+    return f"{' or '.join(described)} must be given" if described else ""

@@ -1,4 +1,4 @@
-"""Hydra keeps its state in the process: here it is put aside while we compose, and given back."""
+"""Saves and restores Hydra's state, which is global to the process, around our own use of Hydra."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from hydra.version import VersionBase
 from omegaconf.basecontainer import BaseContainer
 
 HYDRAS_OWN = ("hydra", "_dummy_empty_config_.yaml")
-"""What Hydra itself has registered among the configs of a program."""
+"""The configs that Hydra itself registers."""
 
 _ONE_AT_A_TIME = threading.RLock()
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Hydra and OmegaConf as nobody has set them up; afterwards they are as they were, for a program that uses them."""
-    Plugins.instance()  # imports what registers itself, once in a process
+    """Gives Hydra and OmegaConf in their initial state; restores afterwards what the calling program had set up."""
+    Plugins.instance()  # imports the plugins, which register themselves once per process
     ours = (GlobalHydra, HydraConfig, JobRuntime, VersionBase, ConfigStore)
     with _ONE_AT_A_TIME:
         theirs: dict[type, Singleton] = {

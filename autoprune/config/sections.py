@@ -1,4 +1,4 @@
-"""The sections of a config as plain values and as dataclasses, checked against what their entries take."""
+"""The sections of a config as plain values and as dataclasses, with their types checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigTypeError, ValidationError
 
 from autoprune.config.arguments import GROUPS, Kind
-from autoprune.config.entries import entry_kind, hint_of, taken_by
+from autoprune.config.entries import entry_kind, hint_of, wanted_by
 from autoprune.config.errors import readable_errors
 from autoprune.errors import AutopruneError, nearest, unknown
 from autoprune.families import task_maker
@@ -24,7 +24,7 @@ def sections(config: DictConfig) -> dict[str, dict[str, Any]]:
     """The sections of a composed config as plain values.
 
     Raises:
-        AutopruneError: a section is unknown, or is no mapping.
+        AutopruneError: a section is unknown, or not a mapping.
     """
     for key in config:
         if key not in GROUPS:
@@ -36,41 +36,42 @@ def sections(config: DictConfig) -> dict[str, dict[str, Any]]:
 
 
 def beside_configs(section: Mapping[str, Any], folder: str) -> dict[str, Any]:
-    """The section of a task, with what lies beside the user's folder of configs, or in it, found there.
+    """The section of a task, with relative paths resolved that lie beside or in the user's folder of configs.
 
-    A relative path is looked for where the command was typed, then beside the folder, in it, and in its `task/`; of
-    several, after commas or as a list, each.
+    A relative path is tried in the working directory, then beside the folder, in it, and in its `task/`. Several
+    paths, separated by commas or in a list, are resolved one by one.
     """
     located = task_maker(section.get("name")).located
     places = [Path(folder).parent, Path(folder), Path(folder) / "task"]
 
-    def found(value: Any) -> Any:
+    def resolved(value: Any) -> Any:
         if isinstance(value, list):
-            return [found(one) for one in value]
+            return [resolved(one) for one in value]
         if not isinstance(value, str) or value.startswith("~") or Path(value).exists():
             return value
-        each = several(value)
-        if len(each) > 1 and (there := [found(one) for one in each]) != each:
-            return there
+        paths = several(value)
+        if len(paths) > 1 and (resolved_paths := [resolved(path) for path in paths]) != paths:
+            return resolved_paths
         return next((str(place / value) for place in places if (place / value).exists()), value)
 
-    def within(held: Mapping[str, Any], outer: str) -> dict[str, Any]:
+    def resolve(entries: Mapping[str, Any], outer: str) -> dict[str, Any]:
         return {
-            key: within(value, f"{outer}{key}.")
+            key: resolve(value, f"{outer}{key}.")
             if isinstance(value, Mapping)
-            else found(value)
+            else resolved(value)
             if f"{outer}{key}" in located
             else value
-            for key, value in held.items()
+            for key, value in entries.items()
         }
 
-    return within(section, "")
+    return resolve(section, "")
 
 
 def structured(schema: type[Any], section: Mapping[str, Any], where: str) -> Any:
-    """A config dataclass filled from a mapping; wrong types and unknown keys name their path.
+    """A config dataclass filled from a mapping. A list of texts may be given as one text with commas.
 
-    Where a list of texts is due, one text with commas will do.
+    Raises:
+        AutopruneError: a key is unknown, or a value has the wrong type; the message names its path.
     """
     _refuse_unknown(schema, section, where)
     content = OmegaConf.create(_typed(schema, section, where))
@@ -79,14 +80,14 @@ def structured(schema: type[Any], section: Mapping[str, Any], where: str) -> Any
             return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), content))
         except (ValidationError, ConfigTypeError) as error:
             path = re.findall(r"[^.\[\]]+", str(error.full_key or ""))
-            taken = taken_by(hint_of(schema, path))
-            if not taken:
+            wanted = wanted_by(hint_of(schema, path))
+            if not wanted:
                 raise
-            raise AutopruneError(f"{'.'.join((where, *path))}: {taken}, but got {_found(section, path)!r}.") from error
+            raise AutopruneError(f"{'.'.join((where, *path))}: {wanted}, but got {_at(section, path)!r}.") from error
 
 
 def plain(node: Any) -> dict[str, Any]:
-    """A mapping of a composed config as plain values, each ${…} looked up; empty for none."""
+    """A mapping of a composed config as plain values, with each ${…} resolved; empty for None."""
     with readable_errors():
         content = OmegaConf.to_container(node, resolve=True) if node is not None else {}
     assert isinstance(content, dict), "every section of the config is a mapping"
@@ -94,7 +95,7 @@ def plain(node: Any) -> dict[str, Any]:
 
 
 def literals(value: Any) -> Any:
-    """A plain value as OmegaConf must be given it, so that no text in it is looked up again."""
+    """A plain value with its texts escaped, so that OmegaConf resolves no ${…} in them again."""
     if isinstance(value, Mapping):
         return {key: literals(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -103,17 +104,15 @@ def literals(value: Any) -> Any:
 
 
 def _typed(schema: Any, value: Any, where: str, path: tuple[str, ...] = ()) -> Any:
-    """A plain value with its texts as OmegaConf must be given them."""
+    """A plain value with its texts escaped for OmegaConf, and split where a list of texts is expected."""
     if isinstance(value, Mapping):
-        if taken := taken_by(hint_of(schema, path)):
-            raise AutopruneError(f"{'.'.join((where, *path))}: {taken}, but got {value!r}.")
+        if wanted := wanted_by(hint_of(schema, path)):
+            raise AutopruneError(f"{'.'.join((where, *path))}: {wanted}, but got {value!r}.")
         return {key: _typed(schema, inner, where, (*path, str(key))) for key, inner in value.items()}
     if isinstance(value, str) and "\0" in value:
-        raise AutopruneError(f"{'.'.join((where, *path))}: no text or name holds the character NUL, but got {value!r}.")
+        raise AutopruneError(f"{'.'.join((where, *path))}: no text may contain the character NUL, but got {value!r}.")
     if isinstance(value, int) and abs(value) > sys.float_info.max:
-        raise AutopruneError(
-            f"{'.'.join((where, *path))}: a number with more than 308 digits is none that can be used."
-        )
+        raise AutopruneError(f"{'.'.join((where, *path))}: a number must not have more than 308 digits.")
     if isinstance(value, str) and entry_kind(schema, path) is Kind.TEXTS:
         return [literal(text) for text in several(value)]
     if isinstance(value, list | tuple):
@@ -130,14 +129,14 @@ def _refuse_unknown(schema: type[Any], section: Mapping[str, Any], where: str) -
         inner = getattr(defaults, str(key))
         if dataclasses.is_dataclass(inner):
             if not isinstance(value, Mapping):
-                raise AutopruneError(f"{where}.{key}: it has entries that are set one by one, but got {value!r}.")
+                raise AutopruneError(f"{where}.{key}: its entries must be set one by one, but got {value!r}.")
             _refuse_unknown(type(inner), value, f"{where}.{key}")
         elif str(fields[str(key)].type).startswith("dict[") and not isinstance(value, Mapping | None):
             raise AutopruneError(f"{where}.{key}: a mapping such as {{name: value}} must be given, but got {value!r}.")
 
 
-def _found(value: Any, path: Sequence[str]) -> Any:
-    """What a tree of plain values holds at a path."""
+def _at(value: Any, path: Sequence[str]) -> Any:
+    """The value at a path in a tree of plain values."""
     for name in path:
         value = value[int(name)] if isinstance(value, list | tuple) else value[name]
     return value

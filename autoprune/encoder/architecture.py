@@ -1,4 +1,4 @@
-"""What an encoder is, beside its weights, and what these are called."""
+"""The architecture of an encoder, everything but its weights, and the names of the weights."""
 
 from __future__ import annotations
 
@@ -16,50 +16,52 @@ MAPS = ("query", "key", "value", "output", "gate", "up", "down")
 """The linear maps of a layer; `up_3` is that of layer 3. A layer without gates has no `gate`."""
 
 NORMS = ("preattention", "queries", "keys", "postattention", "attention", "preffn", "postffn", "ffn")
-"""Where a layer can have norms: before attention and neurons, of each head's queries and keys, of what is read and of
-what the neurons say before it is added, and (`attention`, `ffn`) of the sums."""
+"""Where a layer can have norms: before attention and neurons (`pre`), on each head's queries and keys, on the outputs
+of attention and neurons before they are added (`post`), and on the sums (`attention`, `ffn`)."""
 
 LATER = (
     *("embedding", "padding", "similarity", "family", "heads", "shared", "rms", "scale", "causal", "farthest"),
     *("dense", "score"),
 )
-"""Settings that older artifacts lack."""
+"""Settings that older artifacts lack; left out of a manifest at their defaults."""
 
 OF_LAYERS = ("reach", "theta", "blocks")
-"""Settings that a manifest says of each layer."""
+"""Settings that a manifest has for each layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """What an encoder is, beside its weights.
+    """The architecture of an encoder: everything but its weights.
 
     Attributes:
-        hidden: width of what flows from layer to layer.
+        hidden: width of the layers.
         head_dim: dimensions of an attention head.
-        max_tokens: of a text; what is beyond is not read.
+        max_tokens: the most tokens of a text; the rest is not read.
         pooling: how tokens become one vector, one of `autoprune.encoder.functional.POOLINGS`.
         normalize: whether vectors have length 1.
-        activation: of the neurons, one of `autoprune.encoder.functional.ACTIVATIONS`.
-        epsilon: of the norms.
-        embedding: width of the word and position tables, which are then projected; None: `hidden`, and they are not.
-        padding: the id of the piece that has no place of its own: places are counted over the other pieces, and the
-            first row of the position table is its; None: every piece has the place where it stands.
-        prompts: what the model wants before a text.
+        activation: activation of the neurons, one of `autoprune.encoder.functional.ACTIVATIONS`.
+        epsilon: added to the variance in norms.
+        embedding: width of the word and position tables, which are then projected to `hidden`; None: `hidden`, without
+            a projection.
+        padding: the id of the piece without a position. Positions are counted over the other pieces, and this piece has
+            the first row of the position table. None: every piece has the position where it occurs.
+        prompts: what the model expects before a text.
         similarity: how vectors are compared, one of `autoprune.encoder.similarity.SIMILARITIES`.
-        name: of the dense model, for people.
-        family: its `model_type`, if what it is written as for other libraries rests on it.
-        heads: of each layer as the model came; None: as many as `hidden` holds.
-        shared: heads that share the keys and values of one (Ainslie et al. 2023, "GQA"); they can only go together.
-        rms: whether norms leave the mean (Zhang & Sennrich 2019, "Root Mean Square Layer Normalization").
-        scale: what scores are multiplied by; None: head_dim ** -0.5.
-        causal: whether a token sees those before it alone.
-        farthest: from which distance on tokens are equally far, where scores rest on it (Raffel et al. 2020, "T5").
-        dense: the activation of a layer behind the pooling; None: there is none.
-        score: of a cross-encoder, which reads two texts and gives one number, what becomes of that number, `sigmoid`
-            or `identity`; None: vectors are given.
-        reach: of each layer, the distance up to which tokens see one another; None: they see all.
-        theta: of each layer, the base of its rotary positions (Su et al. 2021, "RoFormer"); None: it has none.
-        blocks: of each layer, the number of the weights that it applies, as in ALBERT (Lan et al. 2020).
+        name: name of the dense model, for people.
+        family: its `model_type`, if the export to other libraries depends on it.
+        heads: heads of each layer in the dense model; None: as many as `hidden` holds.
+        shared: heads that share one head's keys and values (Ainslie et al. 2023, "GQA"); they are cut together.
+        rms: whether norms do not subtract the mean (Zhang & Sennrich 2019, "Root Mean Square Layer Normalization").
+        scale: factor of the attention scores; None: head_dim ** -0.5.
+        causal: whether a token attends only to itself and the tokens before it.
+        farthest: the distance from which on all tokens count as equally far, if scores depend on distances (Raffel et
+            al. 2020, "T5").
+        dense: the activation of a layer after the pooling; None: there is no such layer.
+        score: for a cross-encoder, which reads two texts and gives one number, what is done to that number: `sigmoid`
+            or `identity`. None: the model gives vectors.
+        reach: for each layer, the distance up to which tokens attend to one another; None: they attend to all.
+        theta: for each layer, the base of its rotary positions (Su et al. 2021, "RoFormer"); None: it has none.
+        blocks: for each layer, the number of the weights that it applies, as in ALBERT (Lan et al. 2020).
     """
 
     hidden: int
@@ -88,25 +90,27 @@ class Architecture:
     blocks: tuple[int, ...] = ()
 
     def settings(self) -> dict[str, Any]:
-        """For a manifest. What an encoder does not have is left out, as in artifacts from before it was known."""
-        plain = {one.name: one.default for one in dataclasses.fields(self) if one.name in LATER}
-        said = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("prompts", *OF_LAYERS)}
-        said = {name: value for name, value in said.items() if name not in plain or value != plain[name]}
-        return said if self.prompts == Prompts() else {**said, "prompts": dataclasses.asdict(self.prompts)}
+        """The settings for a manifest; those of `LATER` are left out at their defaults: older artifacts lack them."""
+        defaults = {setting.name: setting.default for setting in dataclasses.fields(self) if setting.name in LATER}
+        values = {
+            name: given for name, given in dataclasses.asdict(self).items() if name not in ("prompts", *OF_LAYERS)
+        }
+        values = {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
+        return values if self.prompts == Prompts() else {**values, "prompts": dataclasses.asdict(self.prompts)}
 
     def block(self, layer: int) -> int:
         """The number of the weights that a layer applies."""
         return self.blocks[layer] if self.blocks else layer
 
     def of_layer(self, layer: int) -> dict[str, Any]:
-        """What a manifest says of a layer, by its original number."""
-        held = {"reach": self.reach, "theta": self.theta}
-        return {name: said[layer] for name, said in held.items() if said and said[layer] is not None}
+        """The settings of a layer for a manifest, by its original number."""
+        settings = {"reach": self.reach, "theta": self.theta}
+        return {name: values[layer] for name, values in settings.items() if values and values[layer] is not None}
 
 
 def read_architecture(manifest: Mapping[str, Any]) -> Architecture:
     """The architecture of an artifact, by its manifest."""
-    known = {one.name for one in dataclasses.fields(Architecture)} - {"prompts", *OF_LAYERS}
+    known = {setting.name for setting in dataclasses.fields(Architecture)} - {"prompts", *OF_LAYERS}
     layers = manifest["layers"]
     return Architecture(
         **{name: value for name, value in manifest.items() if name in known},

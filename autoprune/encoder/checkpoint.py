@@ -1,4 +1,4 @@
-"""Weights of a model from its files: safetensors or a pickle that holds tensors alone, whole or in shards."""
+"""Reads weights from a model's files: safetensors, or pickles of tensors only, whole or in shards."""
 
 from __future__ import annotations
 
@@ -20,44 +20,45 @@ WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-"""Where weights lie; the first that is there counts, as in `transformers`."""
+"""Files of weights; the first that exists counts, as in `transformers`."""
 
 COUNTS = ("position_ids", "token_type_ids")
-"""What the names of buffers of positions end in, which old versions of transformers kept beside the weights."""
+"""Endings of the names of buffers that old versions of transformers stored with the weights."""
 
 OTHERS = {".gguf": "GGUF", ".onnx": "ONNX", ".h5": "TensorFlow", ".msgpack": "Flax", ".ot": "Rust", ".xml": "OpenVINO"}
-"""What weights of other libraries end in."""
+"""Suffixes of weights of other libraries → the library or format."""
 
 
 def read_checkpoint(
     folder: Path, names: tuple[str, ...] = WEIGHTS, *, needed: Callable[[str], bool] = lambda _: True
 ) -> dict[str, Tensor]:
-    """The tensors of floats in a folder, as float32, by their names there.
+    """The float tensors in a folder, as float32, by their names there.
 
     Args:
-        folder: of the model, or of a module.
-        names: of the files, as `WEIGHTS`.
-        needed: whether vectors rest on the tensor of a name; what is no number is refused in any, with another way out.
+        folder: the folder of the model, or of a module.
+        names: names of the files, like `WEIGHTS`.
+        needed: whether vectors depend on the tensor of this name. Values that are not finite are refused in any tensor,
+            but the error names another way out.
 
     Raises:
-        AutopruneError: there are none, a file is damaged, or a tensor is no float or holds what is no number.
+        AutopruneError: there are no weights, a file is damaged, or a tensor is not of floats or not finite.
     """
-    found = next((folder / name for name in names if (folder / name).is_file()), None)
-    if found is None:
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    if path is None:
         raise AutopruneError(_nothing(folder, names))
-    held = _read_shards(found) if found.suffix == ".json" else _read(found)
+    tensors = _read_shards(path) if path.suffix == ".json" else _read(path)
     return {
-        name: _float32(tensor, name, found, needed=needed(name))
-        for name, tensor in held.items()
+        name: _float32(tensor, name, path, needed=needed(name))
+        for name, tensor in tensors.items()
         if not name.endswith(COUNTS)
     }
 
 
 def check_finite(weight: Tensor, name: str, where: Path | str, *, needed: bool = True) -> None:
-    """Refuses what is no number.
+    """Refuses values that are not finite.
 
     Raises:
-        AutopruneError: with the name and the row.
+        AutopruneError: there is such a value; the error gives the name and the row.
     """
     wrong = ~torch.isfinite(weight)
     if bool(wrong.any()):
@@ -117,7 +118,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             f"{path}: the weights cannot be read: it is a pickle that holds more than tensors, which could run code "
             "and is never opened, or it is damaged. Save the model as safetensors."
         ) from error
-    except Exception as error:  # whatever a damaged file does to its reader
+    except Exception as error:  # a damaged file may raise anything
         raise AutopruneError(
             f"{path}: the weights cannot be read, the file is damaged or cut short ({_first_line(error)})."
         ) from error

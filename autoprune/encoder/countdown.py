@@ -1,4 +1,4 @@
-"""How long the reading of many texts still takes, by how far it is."""
+"""Estimates how long the reading of many texts still takes."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from collections.abc import Callable
 from autoprune.deadline import clock
 
 EVERY_S = 5.0
-"""What is sooner over is not told of, and what takes longer is told of as often."""
+"""Seconds between messages; shorter work is not reported at all."""
 
 
 class Countdown:
-    """Tells now and then how long a reading still takes.
+    """Reports now and then how long a reading still takes.
 
     Args:
-        doing: what is done, in a few words.
+        doing: what is being done, in a few words.
         of: how much there is to read, in any unit.
-        tell: called with these words and the time that is left.
+        tell: called with `doing` and the time left.
     """
 
     def __init__(self, doing: str, of: float, tell: Callable[[str], None]) -> None:
-        self._doing, self._of, self._tell = doing, of, tell
-        self._begun = self._told = time.monotonic()
+        self._doing, self._total, self._tell = doing, of, tell
+        self._begun = self._reported = time.monotonic()
 
     def reached(self, done: float) -> None:
-        """So much is read by now."""
+        """Reports the time left, if the last message is long enough ago; `done` is how much has been read."""
         now = time.monotonic()
-        if now - self._told >= EVERY_S and 0 < done < self._of:
-            self._told = now
-            left = (now - self._begun) * (self._of - done) / done
-            self._tell(f"{self._doing}: {done / self._of:.0%}, about {clock(left)} left")
+        if now - self._reported >= EVERY_S and 0 < done < self._total:
+            self._reported = now
+            left = (now - self._begun) * (self._total - done) / done
+            self._tell(f"{self._doing}: {done / self._total:.0%}, about {clock(left)} left")

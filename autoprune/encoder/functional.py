@@ -1,4 +1,4 @@
-"""What the model that trains and the one that serves compute alike: activations, padding, pooling."""
+"""Computations that training and serving share: activations, padding, pooling."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
 }
 GONE = -1
-"""In place of the row of a piece: it is no longer there."""
+"""Stands for the row of a piece that was cut."""
 
 POOLINGS = ("mean", "cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens")
-"""By the names that sentence-transformers gives them."""
+"""Poolings, by their names in sentence-transformers."""
 
 Runs = Sequence[tuple[int, int]]
-"""How texts lie one after the other: so many of so many tokens each, then others."""
+"""How texts are laid end to end: (number of texts, tokens of each) for each run of texts of equal length."""
 
 
 def pool(hidden: Tensor, there: Tensor, pooling: str) -> Tensor:
-    """One vector for each text: the mean or the maximum over its tokens, or its first or last token's.
+    """One vector for each text: the mean or the maximum over its tokens, or that of its first or last token.
 
     Args:
         hidden: float32 [batch, tokens, hidden].
-        there: bool [batch, tokens]; padding stands behind the text.
-        pooling: one of `POOLINGS`. In a `weightedmean` later tokens count for more, by their places (Muennighoff 2022,
+        there: bool [batch, tokens], False for padding, which follows the text.
+        pooling: one of `POOLINGS`. In a `weightedmean` tokens are weighted by their positions (Muennighoff 2022,
             "SGPT"); `mean_sqrt_len_tokens` divides the sum by the root of the number of tokens.
     """
     if pooling == "cls":
@@ -53,17 +53,17 @@ def pool(hidden: Tensor, there: Tensor, pooling: str) -> Tensor:
 
 
 def padded(tokens: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
-    """Token ids side by side, zeros behind the shorter ones, and which are there: int64 and bool [batch, longest]."""
+    """Token ids padded with zeros, and the mask of real tokens: int64 and bool [batch, longest]."""
     ids, there = side_by_side(tokens)
     return torch.from_numpy(ids), torch.from_numpy(there)
 
 
 def end_to_end(tokens: Sequence[Tokens], *, multiple: int = 1) -> tuple[Tensor, Runs]:
-    """Token ids of texts one after the other: int64 [1, tokens of all], and how they lie.
+    """Token ids of texts laid end to end: int64 [1, tokens of all], and their runs.
 
     Args:
-        tokens: at least one of each text; those of like length follow one another best.
-        multiple: of which the tokens of all are one; texts of a single zero behind them fill it up.
+        tokens: ids of each text, at least one; texts of equal length should follow one another.
+        multiple: the number of all tokens is padded to a multiple of this, with texts of a single zero.
     """
     filling = -sum(map(len, tokens)) % multiple
     ids = np.concatenate([*tokens, np.zeros(filling, dtype=np.int64)]).astype(np.int64)
@@ -72,11 +72,11 @@ def end_to_end(tokens: Sequence[Tokens], *, multiple: int = 1) -> tuple[Tensor, 
 
 
 def places(ids: Tensor, padding: int | None) -> Tensor:
-    """The rows of the position table: int64 [tokens], or [batch, tokens] where the padding has no place of its own.
+    """The rows of the position table: int64 [tokens], or [batch, tokens] if the padding has no position.
 
     Args:
         ids: int64 [batch, tokens].
-        padding: the id that is not counted, and takes row 0 (as in RoBERTa, Liu et al. 2019), perhaps `GONE`; None: all
+        padding: the id that is not counted and takes row 0 (as in RoBERTa, Liu et al. 2019), perhaps `GONE`; None: all
             ids are counted.
     """
     if padding is None:

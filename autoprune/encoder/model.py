@@ -1,4 +1,4 @@
-"""A sentence encoder that trains: word and position tables, layers of attention and neurons, pooling."""
+"""A trainable sentence encoder: word and position tables, layers of attention and neurons, pooling."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ from autoprune.models.table import FLOAT_BITS, Linear, Table
 class Encoder(Model):
     """Texts to vectors: word and position tables, transformer layers (Vaswani et al. 2017), pooling.
 
-    Axes: `vocab` (rows of the word table, where the tokenizer can lose pieces), `layers`, and of the weights of each
-    layer that stands, under its original number, `heads.i` and `ffn.i`; `out` (dimensions of the vectors). Layers that
-    share their weights (`Architecture.blocks`) have these once. Groups of tables: `word`, and `body`, which is
-    everything else; of a cross-encoder without the last map, to its one number, and the token types.
+    Axes: `vocab` (rows of the word table, if the tokenizer can lose pieces), `layers`, `out` (dimensions of the
+    vectors), and for each remaining layer `heads.i` and `ffn.i`, where i is the layer's original number. Layers that
+    share their weights (`Architecture.blocks`) share these two axes. Groups of tables: `word`, and `body` for
+    everything else. In a cross-encoder the last linear layer (to the score) and the token types belong to no group.
 
     Args:
-        architecture: what is not a weight.
-        tokenizer: of the whole vocabulary.
-        sizes: as the model came.
+        architecture: everything that is not a weight.
+        tokenizer: that of the whole vocabulary.
+        sizes: those of the dense model.
 
     Attributes:
-        notes: what people should know of where it was read from.
-        matryoshka: whether it was trained so that the first dimensions of a vector can do without the others.
-        distances: what each distance adds to the scores of each head of all layers, float32 [heads, buckets], or None.
+        notes: what people should know about the folder that the model was read from.
+        matryoshka: whether it was trained so that the first dimensions of a vector work without the others.
+        distances: what each distance adds to the attention scores of each head, in all layers alike: float32
+            [heads, buckets], or None.
     """
 
     one_width = True
@@ -49,7 +50,8 @@ class Encoder(Model):
 
     def __init__(self, architecture: Architecture, tokenizer: Tokenizer, sizes: Sizes) -> None:
         tables, axes = tables_and_axes(architecture, tokenizer, sizes)
-        exact = ("word", "segment", "out") if architecture.score else ("word",)  # an order rests on these few numbers
+        # In a cross-encoder the order of documents depends on the few numbers of these tables.
+        exact = ("word", "segment", "out") if architecture.score else ("word",)
         body = tuple(name for name in tables if name not in exact)
         super().__init__(tables, axes, groups={"word": ("word",), "body": body})
         self.architecture = architecture
@@ -73,28 +75,28 @@ class Encoder(Model):
 
     @property
     def tables(self) -> dict[str, Table]:
-        """The tables at work: `out` once dimensions were turned or cut, those of a layer until it is hidden."""
+        """The tables in use: `out` only once dimensions were rotated or cut, those of a layer until it is hidden."""
         standing = {str(block) for block in self._standing_blocks()}
-        found = {
+        tables = {
             name: table
             for name, table in super().tables.items()
             if not (block := name.partition("_")[2]) or block in standing
         }
         if not self.projects:
-            del found["out"]
-        return found
+            del tables["out"]
+        return tables
 
     def _layers(self) -> list[tuple[int, bool]]:
-        """The original number of each layer, and whether it stands."""
+        """The original number of each layer, and whether it is still in use."""
         return list(zip(self.layers, self.layer_mask.tolist(), strict=True))
 
     def _standing_blocks(self) -> list[int]:
-        """The numbers of the weights that layers which stand apply."""
+        """The numbers of the blocks of weights that layers in use apply, each once."""
         return list(dict.fromkeys(self.architecture.block(layer) for layer, stands in self._layers() if stands))
 
     @property
     def blocks(self) -> list[int]:
-        """The numbers of the weights that layers apply, each once."""
+        """The numbers of the blocks of weights that layers apply, each once."""
         return list(dict.fromkeys(map(self.architecture.block, self.layers)))
 
     @property
@@ -111,20 +113,20 @@ class Encoder(Model):
 
     @property
     def pieces(self) -> Tensor:
-        """Original ids of the pieces that stand: int64, ascending."""
+        """Original ids of the remaining pieces: int64, ascending."""
         word = self._table("word")
         return word.index[word.row_mask].cpu()
 
     @property
     def padding(self) -> int | None:
-        """The row of the piece that has no place of its own; -1: it is gone; None: every piece has one."""
+        """The row of the piece that has no position; -1: that piece was cut; None: every piece has a position."""
         if self.architecture.padding is None:
             return None
         rows = (self._table("word").index == self.architecture.padding).nonzero().flatten().tolist()
         return int(rows[0]) if rows else GONE
 
     def wanted(self) -> Tensor:
-        """What takes vectors of the dense model to where this one's should be: float32 [out, out of the dense one]."""
+        """The map from vectors of the dense model to this model's targets: float32 [out, out of the dense model]."""
         return self.basis * self._table("out").row_mask[:, None]
 
     def forward(
@@ -140,10 +142,10 @@ class Encoder(Model):
 
         Args:
             ids: rows of the word table, int64 [batch, tokens].
-            there: bool [batch, tokens]; False is padding. None: all are there.
-            watch: sees, and may change, what each axis carries and each map is fed.
-            products: what linear maps multiply in, and neurons are; sums, attention and the rest are always float32.
-            runs: how texts lie end to end; see `autoprune.encoder.functional.end_to_end`.
+            there: bool [batch, tokens], False for padding; None: no padding.
+            watch: sees, and may change, the values of each axis and the input of each linear layer.
+            products: the dtype of linear layers and neurons; sums, attention and the rest are always float32.
+            runs: how texts are laid end to end; see `autoprune.encoder.functional.end_to_end`.
         """
         layers = [Layer(layer, self.architecture.block(layer)) for layer, stands in self._layers() if stands]
         weights = _Weights(self, products, watch)
@@ -159,14 +161,14 @@ class Encoder(Model):
         )
 
     def distances_of(self, layer: int) -> Tensor | None:
-        """What each distance adds to the scores of the heads of a layer that are left: float32 [heads, buckets]."""
+        """What each distance adds to the scores of a layer's remaining heads: float32 [heads, buckets]."""
         if self.distances is None:
             return None
         kept = self.numbers(self.axes[f"heads.{self.architecture.block(layer)}"])
         return self.distances if len(kept) == len(self.distances) else self.distances[kept]
 
     def tokens(self, texts: Sequence[Text]) -> list[Tokens]:
-        """Texts as rows of the word table, under the pieces that stand."""
+        """Texts as rows of the word table, encoded with the remaining pieces."""
         word = self._table("word")
         encoded = self.tokenizer.restricted(self.pieces.numpy()).encode(texts)
         if bool(word.row_mask.all()):
@@ -177,19 +179,19 @@ class Encoder(Model):
     def calibrate(self, inputs: Sequence[Text], watch: Watch = unchanged, *, batch: int = 32) -> Tensor:
         """The vectors of texts, float32 [n, out], differentiable.
 
-        `watch` sees batches, short texts first; what it sees of padding is zero.
+        `watch` sees batches, short texts first; padding is shown to it as zeros.
         """
         tokens = self.tokens(inputs)
         order = np.argsort([len(ids) for ids in tokens], kind="stable")
-        found, device = [], self.device
+        vectors, device = [], self.device
         for start in range(0, len(order), batch):
             ids, there = padded([tokens[at] for at in order[start : start + batch]])
             ids, there = ids.to(device), there.to(device)
-            found.append(self(ids, there, watch if there.all() else _blind_to_padding(watch, there)))
-        return torch.cat(found)[torch.from_numpy(np.argsort(order)).to(device)]
+            vectors.append(self(ids, there, watch if there.all() else _blind_to_padding(watch, there)))
+        return torch.cat(vectors)[torch.from_numpy(np.argsort(order)).to(device)]
 
     def vectors(self, axis: Axis, context: Context) -> list[tuple[Tensor, Tensor | None]]:
-        if context.rehearsal:  # any will do
+        if context.rehearsal:  # any vectors will do
             vectors = self._table("out").weights().detach().T
         else:
             with torch.no_grad():
@@ -206,9 +208,9 @@ class Encoder(Model):
     def with_needed(self, axis: Axis, importance: Tensor) -> Tensor:
         if axis.name != "vocab":
             return super().with_needed(axis, importance)
-        pieces, of_all = self._table("word").index.cpu().numpy(), np.zeros(self.tokenizer.size)
-        of_all[pieces] = importance.cpu().numpy()
-        return torch.from_numpy(self.tokenizer.before_wholes(of_all)[pieces]).to(importance.device)
+        pieces, by_id = self._table("word").index.cpu().numpy(), np.zeros(self.tokenizer.size)
+        by_id[pieces] = importance.cpu().numpy()
+        return torch.from_numpy(self.tokenizer.before_wholes(by_id)[pieces]).to(importance.device)
 
     def standing_axes(self, kind: str) -> dict[str, Axis]:
         standing = {str(block) for block in self._standing_blocks()}
@@ -244,17 +246,17 @@ class Encoder(Model):
         before = self.blocks
         self.layers = [self.layers[at] for at in keep.tolist()]
         for block in set(before) - set(self.blocks):
-            for held, names in ((self._tables, MAPS), (self.norms, NORMS)):
+            for modules, names in ((self._tables, MAPS), (self.norms, NORMS)):
                 for name in names:
-                    held._modules.pop(f"{name}_{block}", None)
+                    modules._modules.pop(f"{name}_{block}", None)
             for kind in ("heads", "ffn"):
                 del self.axes[f"{kind}.{block}"]
         self.layer_mask = self.layer_mask[keep]
 
     def rotate(self, axis: Axis, rotation: Tensor) -> None:
         table = self._table("out")
-        assert isinstance(table, Linear), "vectors are projected by a linear map"
-        assert table.bias is not None, "which has a bias"
+        assert isinstance(table, Linear), "`out` is a linear layer"
+        assert table.bias is not None, "`out` has a bias"
         table.weight.data = rotation.T @ table.weights().detach()
         table.bias.data = rotation.T @ table.bias.detach()
         self.basis = rotation.T @ self.basis
@@ -267,15 +269,15 @@ class Encoder(Model):
         if bits >= HALVES or similarity == "cosine" or self.architecture.normalize:
             return ""
         return (
-            f"{bits} bits keep the direction of a vector and lose its length, which this model's similarity "
-            f"({similarity}) rests on; give 16 or 32"
+            f"{bits} bits keep the direction of a vector but lose its length, on which this model's similarity "
+            f"({similarity}) depends; give 16 or 32"
         )
 
     def settings(self) -> dict[str, Any]:
-        counted = {} if self.padding is None else {"padding": self.padding}
-        counted |= {} if self.stored_bits == FLOAT_BITS else {"stored_bits": self.stored_bits}
+        optional = {} if self.padding is None else {"padding": self.padding}
+        optional |= {} if self.stored_bits == FLOAT_BITS else {"stored_bits": self.stored_bits}
         layers = [self._settings_of(layer) for layer in self.layers]
-        return {"kind": "encoder", **self.architecture.settings(), **counted, "out": self.out, "layers": layers}
+        return {"kind": "encoder", **self.architecture.settings(), **optional, "out": self.out, "layers": layers}
 
     def _settings_of(self, layer: int) -> dict[str, Any]:
         block = self.architecture.block(layer)
@@ -287,12 +289,12 @@ class Encoder(Model):
 
 
 class _Weights:
-    """The weights of an encoder as it trains, as `autoprune.encoder.transformer` asks for them.
+    """The weights of a trainable encoder, in the form that `autoprune.encoder.transformer` reads.
 
     Args:
         model: the encoder.
-        products: what linear maps multiply in.
-        watch: sees what they are fed.
+        products: the dtype of linear layers.
+        watch: sees the inputs of linear layers.
     """
 
     def __init__(self, model: Encoder, products: torch.dtype, watch: Watch) -> None:
@@ -305,7 +307,7 @@ class _Weights:
         return self._model._table(name).values(rows.flatten()).view(*rows.shape, -1)
 
     def mapped(self, name: str, vectors: Tensor) -> Tensor:
-        # What follows the pooling is exact: it is little.
+        # Layers after the pooling stay in float32: they are small.
         narrow = self._products != torch.float32 and name not in ("out", "dense")
         with torch.autocast(vectors.device.type, dtype=self._products, enabled=narrow):
             mapped: Tensor = self._model._tables[name](self._watch(f"maps.{name}", vectors))
@@ -320,10 +322,10 @@ class _Weights:
 
 
 def _blind_to_padding(watch: Watch, there: Tensor) -> Watch:
-    """The same watch, which sees zeros where there is padding: no text's vector rests on what goes on there."""
+    """The same watch, but it sees zeros at padding: no text's vector depends on the values there."""
 
     def blind(name: str, values: Tensor) -> Tensor:
-        if values.dim() == 2:  # behind the pooling
+        if values.dim() == 2:  # after the pooling
             return watch(name, values)
         text = there[:, None, :, None] if values.dim() == 4 else there[:, :, None]
         return watch(name, values.masked_fill(~text, 0.0))
@@ -335,13 +337,13 @@ def copy_weights(model: Encoder, weights: Mapping[str, Tensor]) -> None:
     """Sets the parameters of a fresh encoder: tables and norms by name (`up_0`, `up_0.bias`, `attention_0.norm`)."""
     with torch.no_grad():
         for name, table in model._tables.items():
-            assert isinstance(table, Table), "only tables are kept"
+            assert isinstance(table, Table), "an encoder's tables are `Table`s"
             if name in weights:
                 table.weight.copy_(weights[name])
                 if table.bias is not None and f"{name}.bias" in weights:
                     table.bias.copy_(weights[f"{name}.bias"])
         for name, norm in model.norms.items():
-            assert isinstance(norm, Norm), "only norms are kept"
+            assert isinstance(norm, Norm), "an encoder's norms are `Norm`s"
             norm.weight.copy_(weights[f"{name}.norm"])
             if norm.bias is not None:
                 norm.bias.copy_(weights[f"{name}.norm.bias"])

@@ -1,4 +1,4 @@
-"""What sentence-transformers says of a model beside its transformer: pooling, a projection, how a text is read."""
+"""Reads the modules of sentence-transformers around a transformer: pooling, projections, settings of reading."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from autoprune.encoder.source import Source, read_json
 from autoprune.errors import nearest
 
 MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
-"""Of sentence-transformers, in the order in which they can follow one another."""
+"""The known modules of sentence-transformers, in the order in which they can follow one another."""
 
 PACKAGE = "sentence_transformers"
-"""Whose modules are known."""
+"""The package whose modules are known."""
 
 READING = tuple(
     f"sentence_{family}_config.json"
     for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
-"""Files in which sentence-transformers says how it reads a text; the first that is there counts."""
+"""Files with the settings by which sentence-transformers reads a text; the first that exists counts."""
 
 MODES = {
     "pooling_mode_cls_token": "cls",
@@ -42,7 +42,7 @@ MODES = {
 """The settings by which older versions choose a pooling."""
 
 TANH = "torch.nn.modules.activation.Tanh"
-"""Of a Dense module that names no activation, as sentence-transformers has it."""
+"""The activation of a Dense module that names none, as in sentence-transformers."""
 
 DENSE_ACTIVATIONS = {
     **dict.fromkeys(("torch.nn.modules.linear.Identity", "torch.nn.Identity"), None),
@@ -51,17 +51,17 @@ DENSE_ACTIVATIONS = {
     **dict.fromkeys(("torch.nn.modules.activation.ReLU", "torch.nn.ReLU"), "relu"),
     **dict.fromkeys(("torch.nn.modules.activation.SiLU", "torch.nn.SiLU"), "silu"),
 }
-"""What a Dense module does to what it mapped: a class of torch → one of `autoprune.encoder.functional.ACTIVATIONS`."""
+"""The activations of a Dense module: a class of torch → one of `autoprune.encoder.functional.ACTIVATIONS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Behind:
-    """What follows the pooling: perhaps a layer with an activation, and behind it perhaps a linear map.
+    """The layers after the pooling: perhaps one with an activation, and after it perhaps a linear one.
 
     Attributes:
         weights: `dense`, `out` and their biases, float32.
-        activation: of the layer; None: there is none.
-        width: dimensions of what comes out.
+        activation: activation of the layer; None: there is none.
+        width: dimensions of the output.
     """
 
     weights: Mapping[str, Tensor] = field(default_factory=dict)
@@ -69,19 +69,19 @@ class Behind:
     width: int
 
     def cut_to(self, kept: int | None) -> dict[str, Tensor]:
-        """The weights whose vectors have the first dimensions only, where sentence-transformers keeps no others."""
+        """The weights for vectors of the first `kept` dimensions, if sentence-transformers keeps only these."""
         if kept is None:
             return dict(self.weights)
-        whole = {"out": torch.eye(self.width)} if "out" not in self.weights else {}
-        found = {**self.weights, **whole}
-        return {name: weight[:kept] if name.startswith("out") else weight for name, weight in found.items()}
+        identity = {"out": torch.eye(self.width)} if "out" not in self.weights else {}
+        weights = {**self.weights, **identity}
+        return {name: weight[:kept] if name.startswith("out") else weight for name, weight in weights.items()}
 
 
 def find_modules(source: Source) -> dict[str, list[Path]]:
-    """The folders of the modules that sentence-transformers lists; none where it lists nothing.
+    """The folders of the modules that modules.json lists, by kind; empty if there is no such file.
 
     Raises:
-        AutopruneError: there are others, or they stand in another order.
+        AutopruneError: it lists other modules, or in another order.
     """
     listing = source.folder / "modules.json"
     if not listing.is_file():
@@ -117,18 +117,18 @@ def find_modules(source: Source) -> dict[str, list[Path]]:
 
 
 def read_reading(source: Source, folder: Path, kind: str = "sentence_bert_config.json") -> dict[str, Any]:
-    """What sentence-transformers sets of the transformer, by whichever name its version gave the file.
+    """The settings of sentence-transformers for the transformer, under whichever name its version gave the file.
 
     Args:
-        source, folder: of the model, of its transformer.
+        source, folder: the model's folder, and that of its transformer.
         kind: one of `autoprune.encoder.settings.FILES`.
     """
-    there = [path for name in READING if (path := folder / name).is_file()]
-    return source.read(there[0], kind) if there else {}
+    files = [path for name in READING if (path := folder / name).is_file()]
+    return source.read(files[0], kind) if files else {}
 
 
 def lower_cased(backend: str) -> str:
-    """A `tokenizer.json` that lower-cases first, as sentence-transformers does where it is told to."""
+    """A `tokenizer.json` that lower-cases first, as sentence-transformers does if it is set to."""
     content = json.loads(backend)
     before = [{"type": "Lowercase"}]
     content["normalizer"] = {
@@ -138,13 +138,19 @@ def lower_cased(backend: str) -> str:
     return json.dumps(content)
 
 
-def read_declared(source: Source) -> tuple[Prompts, str, int | None]:
-    """The prompts, the similarity, and to how many dimensions vectors are cut (None: to none) of a model.
+def read_declared(source: Source, prompts: Mapping[str, str] | None = None) -> tuple[Prompts, str, int | None]:
+    """The prompts and the similarity of a model, and the dimensions to which its vectors are cut (None: not cut).
+
+    Args:
+        source: the model's folder.
+        prompts: prompts by name that replace the declared ones; None: the declared ones.
 
     Raises:
-        AutopruneError: it declares what cannot be meant or is not known here.
+        AutopruneError: a declared setting is invalid or not known.
     """
     told = source.read(source.folder / DECLARED, DECLARED)
+    if prompts is not None:
+        told |= {"prompts": prompts, "default_prompt_name": None}
     similarity = told.get("similarity_fn_name") or SIMILARITIES[0]
     if similarity not in SIMILARITIES:
         raise source.refusal(
@@ -153,29 +159,29 @@ def read_declared(source: Source) -> tuple[Prompts, str, int | None]:
     kept = told.get("truncate_dim")
     if kept is not None and (not isinstance(kept, int) or isinstance(kept, bool) or kept < 1):
         raise source.refusal(f"truncate_dim in {DECLARED} must be a whole number above 0, but is {kept!r}.")
-    prompts = read_prompts(told, source.where)
-    name = next((name for name in ROLES["document"] if name in prompts.texts), "document")
-    if name != "document" and prompts.texts[name]:
+    found = read_prompts(told, source.where)
+    name = next((name for name in ROLES["document"] if name in found.texts), "document")
+    if name != "document" and found.texts[name]:
         source.notes.append(
             f"documents stand behind its prompt {name!r}; sentence-transformers 6 puts nothing before them where none "
             "is called document"
         )
-    return prompts, str(similarity), kept
+    return found, str(similarity), kept
 
 
 def check_cut(source: Source, kept: int | None, width: int, similarity: str) -> None:
-    """Whether vectors of length 1 can be cut here: first the cut is made and then the length, theirs the other way.
+    """Checks that vectors can be cut before they are normalised; sentence-transformers cuts them afterwards.
 
     By cosine both are the same, which is noted.
 
     Args:
-        source: of the model.
-        kept: dimensions; None: all.
-        width: dimensions that there are.
-        similarity: by which vectors are compared.
+        source: the model's folder.
+        kept: dimensions that are kept; None: all.
+        width: dimensions before the cut.
+        similarity: how vectors are compared.
 
     Raises:
-        AutopruneError: lengths count.
+        AutopruneError: the similarity depends on the lengths of vectors.
     """
     if kept is None or kept >= width:
         return
@@ -192,10 +198,10 @@ def check_cut(source: Source, kept: int | None, width: int, similarity: str) -> 
 
 
 def read_pooling(source: Source, folder: Path | None, prompts: Prompts) -> str:
-    """How tokens become a vector; without a folder of it by the mean, as sentence-transformers would.
+    """The pooling in a module's folder; without a folder the mean, as in sentence-transformers.
 
     Raises:
-        AutopruneError: it is not known here.
+        AutopruneError: the pooling is not known.
     """
     if folder is None:
         return "mean"
@@ -218,7 +224,7 @@ def read_pooling(source: Source, folder: Path | None, prompts: Prompts) -> str:
 
 
 def read_behind(source: Source, folders: Sequence[Path], hidden: int) -> Behind:
-    """The Dense modules of a model, of which linear maps that follow one another are one.
+    """The Dense modules of a model; consecutive linear layers are merged into one.
 
     Raises:
         AutopruneError: more than one has an activation, or weights cannot be read or do not fit.
@@ -245,7 +251,7 @@ def read_behind(source: Source, folders: Sequence[Path], hidden: int) -> Behind:
 def _one(
     first: tuple[str | None, Tensor, Tensor | None], then: tuple[str | None, Tensor, Tensor | None]
 ) -> tuple[str | None, Tensor, Tensor | None]:
-    """A linear map and what follows it as one."""
+    """A linear layer merged with the layer after it."""
     _, inner, added = first
     activation, outer, bias = then
     moved = None if added is None else (outer.double() @ added.double()).float()
@@ -254,7 +260,7 @@ def _one(
 
 
 def _read_dense(source: Source, folder: Path, fed: int) -> tuple[str | None, Tensor, Tensor | None]:
-    """The activation, the weight and perhaps the bias of a Dense module that is fed vectors of a width."""
+    """The activation, the weight and perhaps the bias of a Dense module; `fed` is the width of its inputs."""
     config = source.read(folder / "config.json", "Dense")
     activation = config.get("activation_function", TANH)
     if activation not in DENSE_ACTIVATIONS:

@@ -23,18 +23,18 @@ from autoprune.packing.codes import RowCodes, symmetric_zero
 
 
 def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
-    """What an artifact of an encoder consists of.
+    """The parts of an encoder's artifact.
 
     Args:
-        model: nothing of it hidden any more.
+        model: a model of which nothing is hidden but not yet cut.
         runtime: `onnx` or `torch`.
     """
     tokenizer = model.tokenizer.restricted(model.pieces.numpy()).to_json().encode()
-    made = _graph(model, beside) if runtime == "onnx" else _packed(model, beside)
+    parts = _graph(model, beside) if runtime == "onnx" else _packed(model, beside)
     return replace(
-        made,
-        manifest={**model.settings(), "runtime": runtime, **made.manifest},
-        files={**made.files, "tokenizer.json": tokenizer},
+        parts,
+        manifest={**model.settings(), "runtime": runtime, **parts.manifest},
+        files={**parts.files, "tokenizer.json": tokenizer},
         entropy=model.entropy,
     )
 
@@ -42,12 +42,12 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
 def _graph(model: Encoder, beside: Beside) -> Parts:
     """What the runtime `onnx` needs: all weights are in the graph."""
     widths = {name: _written_bits(table) for name, table in model.tables.items()}
-    # what latency depends on; a graph says the same, but not in a few words
+    # Latency depends on these; the graph holds the same facts, but they are not easy to read from it.
     rows = {"word": model.tables["word"].rows}
     rows |= {"position": _positions(model)} if "position" in model.tables else {}
     rows |= {"segment": model.tables["segment"].rows} if "segment" in model.tables else {}
     coded = any(isinstance(table, Linear) and table.coded is not None for table in model.tables.values())
-    scales = {"activation_scales": "token"} if coded else {}  # without: one for a whole request
+    scales = {"activation_scales": "token"} if coded else {}  # absent: one scale for a whole request
     written = build(_specified(model))
     outside = {"outside": written.outside} if written.outside else {}
     manifest = {**scales, "rows": rows, "bits": widths, **outside}
@@ -55,21 +55,21 @@ def _graph(model: Encoder, beside: Beside) -> Parts:
 
 
 def _packed(model: Encoder, beside: Beside) -> Parts:
-    """What the runtime `torch` needs: tables as they are coded; blocks that are left have new numbers."""
+    """What the runtime `torch` needs: packed tables; the remaining blocks are renumbered."""
     number = {block: place for place, block in enumerate(model.blocks)}
 
     def renumbered(name: str) -> str:
         stem, _, block = name.partition("_")
         return f"{stem}_{number[int(block)]}" if block else name
 
-    entries, held = model.packed()
+    entries, packed = model.packed()
     tables = {renumbered(name): entry for name, entry in entries.items()}
     tensors = dict[str, np.ndarray[Any, Any]]()
-    for name, tensor in held.items():
+    for name, tensor in packed.items():
         table, _, key = name.partition(".")
         tensors[f"{renumbered(table)}.{key}"] = tensor
     for name, norm in model.norms.items():
-        assert isinstance(norm, Norm), "only norms are kept"
+        assert isinstance(norm, Norm), "an encoder's norms are `Norm`s"
         ours = renumbered(name)
         tensors[f"{ours}.norm"] = numpy_of(norm.weight)
         if norm.bias is not None:
@@ -82,12 +82,12 @@ def _packed(model: Encoder, beside: Beside) -> Parts:
 
 
 def _positions(model: Encoder) -> int:
-    """Rows of the position table that a text can need; the padding has one of its own where it is not counted."""
+    """Rows of the position table that a text can need; a padding that is not counted has a row of its own."""
     return model.architecture.max_tokens + (model.padding is not None)
 
 
 def _written_bits(table: Table) -> int:
-    """Of a weight in the graph: pruned zeros of a table that is looked up are no code, so it is written as floats."""
+    """Bits of a weight in the graph. A lookup table with pruned zeros is written as floats: no code stands for zero."""
     if not isinstance(table, Linear) and not bool(table.mask.all()):
         return FLOAT_BITS
     return int(table.coded.bits[0]) if isinstance(table.coded, RowCodes) else int(table.bits[0])
@@ -103,7 +103,7 @@ NORMS = {
     "queries": "queries",
     "keys": "keys",
 }
-"""What a graph calls the norms of a layer, and what they are called here."""
+"""The names of a layer's norms in a graph → those in a model."""
 
 
 def _specified(model: Encoder) -> spec.Encoder:
@@ -137,36 +137,36 @@ def _layer(model: Encoder, layer: int) -> spec.Layer:
     block, tables = model.architecture.block(layer), model.tables
     maps: dict[str, Any] = {name: _linear(tables[f"{name}_{block}"]) for name in MAPS if f"{name}_{block}" in tables}
     norms: dict[str, Any] = {theirs: _norm(model, f"{ours}_{block}") for theirs, ours in NORMS.items()}
-    said = model.architecture.of_layer(layer)
+    settings = model.architecture.of_layer(layer)
     return spec.Layer(
         heads=model.size(model.axes[f"heads.{block}"]),
         **maps,
         **norms,
-        reach=said.get("reach"),
-        theta=said.get("theta"),
+        reach=settings.get("reach"),
+        theta=settings.get("theta"),
         distances=_distances(model, layer),
     )
 
 
 def _distances(model: Encoder, layer: int) -> Any:
-    """What each distance adds to the scores of each head: as far as they are told apart."""
-    held, farthest = model.distances_of(layer), model.architecture.farthest
-    if held is None or farthest is None:
+    """What each distance adds to the scores of each head, for distances up to `farthest` on both sides."""
+    learned, farthest = model.distances_of(layer), model.architecture.farthest
+    if learned is None or farthest is None:
         return None
-    return _array(held[:, buckets(torch.arange(-farthest, farthest + 1), held.shape[1], farthest)])
+    return _array(learned[:, buckets(torch.arange(-farthest, farthest + 1), learned.shape[1], farthest)])
 
 
 def _norm(model: Encoder, name: str) -> spec.Norm | None:
     if name not in model.norms:
         return None
-    held = model.norms[name]
-    assert isinstance(held, Norm), "only norms are kept"
-    bias = None if held.bias is None else _array(held.bias)
-    return spec.Norm(gain=_array(held.weight), bias=bias, rms=held.rms)
+    norm = model.norms[name]
+    assert isinstance(norm, Norm), "an encoder's norms are `Norm`s"
+    bias = None if norm.bias is None else _array(norm.bias)
+    return spec.Norm(gain=_array(norm.weight), bias=bias, rms=norm.rms)
 
 
 def _linear(table: Table) -> spec.Linear:
-    assert isinstance(table, Linear), "what is multiplied by is a linear map"
+    assert isinstance(table, Linear), "only linear layers multiply"
     bias = None if table.bias is None else _array(table.bias)
     if table.coded is None:
         return spec.Linear(weight=_array(table.values()), bias=bias)
@@ -178,8 +178,8 @@ def _linear(table: Table) -> spec.Linear:
 
 
 def _embedding(table: Table, rows: int | None = None) -> spec.Embedding:
-    """A table that is looked up; of the positions only those that a text can have."""
-    if table.coded is None or not bool(table.mask.all()):  # pruned zeros are no code
+    """A lookup table; of the position table only the rows that a text can need."""
+    if table.coded is None or not bool(table.mask.all()):  # no code stands for a pruned zero
         return spec.Embedding(table=_array(table.values()[:rows]), dim=table.dim)
     coded = _row_codes(table)
     bits = int(coded.bits[0])

@@ -1,6 +1,6 @@
-"""What `transformers` makes of a model's folder: its config with the defaults of the family, and its tokenizer.
+"""Reads a model's folder with `transformers`: its config with the defaults of its type, and its tokenizer.
 
-It runs no code of the model's own, fetches nothing, and says nothing: what it would say is one of our errors.
+It runs no code of the model's own, fetches nothing and prints nothing: problems are raised as autoprune's errors.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Pretrained:
 
     Attributes:
         backend: the text of a `tokenizer.json`.
-        longest: tokens of a text, whatever stands in the file: mostly a number.
-        truncation, padding: the sides of it, `left` or `right`.
-        pad: the id that pads.
-        segments: whether it says of which of two texts a token is.
+        longest: the most tokens of a text, unchecked as it stands in the file: mostly a number.
+        truncation, padding: the side of truncation and of padding, `left` or `right`.
+        pad: the id of the padding token.
+        segments: whether it gives token types, which tell the two texts of a pair apart.
     """
 
     backend: str
@@ -39,7 +39,7 @@ class Pretrained:
 
 
 def with_defaults(source: Source, told: Mapping[str, Any]) -> dict[str, Any]:
-    """A config.json of a known `model_type`, with the defaults of its family where it says nothing.
+    """A config.json of a known `model_type`, with the defaults of its type for missing settings.
 
     Raises:
         AutopruneError: `transformers` refuses a value.
@@ -49,38 +49,39 @@ def with_defaults(source: Source, told: Mapping[str, Any]) -> dict[str, Any]:
     try:
         with _quiet():
             config: dict[str, Any] = CONFIG_MAPPING[told["model_type"]].from_dict(dict(told)).to_dict()
-    except Exception as error:  # whatever transformers makes of values that it did not expect
+    except Exception as error:  # transformers may raise anything for unexpected values
         raise source.refusal(f"config.json cannot be read ({_first_line(error)}).") from error
-    return config
+    window = told.get("sliding_window")  # some versions of transformers return half of Gemma's
+    return config if window is None else {**config, "sliding_window": window}
 
 
 def read_pretrained(source: Source, folder: Path) -> Pretrained:
     """The tokenizer in a folder.
 
     Raises:
-        AutopruneError: there is none, or it cannot be loaded or would need code of the model's own.
+        AutopruneError: there is no tokenizer, it cannot be loaded, or it needs code of the model's own.
     """
     from transformers import AutoTokenizer
 
-    there = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
-    if not there:
+    files = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    if not files:
         raise source.refusal(f"there is no tokenizer in it; one of {', '.join(TOKENIZER_FILES)} is needed.")
-    for path in there:
+    for path in files:
         check_file(path)
     for name in ("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"):
         source.read(folder / name, name)
     try:
         with _quiet():
-            read = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
             return Pretrained(
-                backend=read.backend_tokenizer.to_str(),
-                longest=read.model_max_length,
-                truncation=read.truncation_side,
-                padding=read.padding_side,
-                pad=read.pad_token_id,
-                segments="token_type_ids" in read.model_input_names,
+                backend=tokenizer.backend_tokenizer.to_str(),
+                longest=tokenizer.model_max_length,
+                truncation=tokenizer.truncation_side,
+                padding=tokenizer.padding_side,
+                pad=tokenizer.pad_token_id,
+                segments="token_type_ids" in tokenizer.model_input_names,
             )
-    except Exception as error:  # whatever transformers makes of files that it did not expect
+    except Exception as error:  # transformers may raise anything for unexpected files
         raise source.refusal(
             f"the tokenizer cannot be loaded ({_first_line(error)}); it must be one that runs without code of the "
             "model's own and can be written as a tokenizer.json."
@@ -93,7 +94,7 @@ def _first_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """What transformers logs, warns of and draws is not for the user; all of it is as it was afterwards."""
+    """Silences the logs, warnings and progress bars of transformers, and restores them afterwards."""
     from transformers.utils import logging as theirs
 
     level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()

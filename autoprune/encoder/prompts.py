@@ -1,4 +1,4 @@
-"""What a model wants before a text, by what the text is for; as sentence-transformers declares it."""
+"""Prompts that a model expects before a text, by the text's role; as sentence-transformers declares them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ DECLARED = "config_sentence_transformers.json"
 """The file in which sentence-transformers declares prompts and the similarity."""
 
 ROLES = {"query": ("query",), "document": ("document", "passage", "corpus")}
-"""What a text can be in a search, and the names of prompts that are meant for it, the first that is declared."""
+"""The roles of texts in a search → the names of their prompts; the first one that is declared counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
-    """Prompts by name, and which of them stands before a text of no role.
+    """Prompts by name, and the default prompt.
 
     Attributes:
-        texts: name → what is put before a text, as it stands.
-        default: a name; None: nothing stands before a text of no role.
+        texts: name → the prompt, which is put before a text unchanged.
+        default: the name of the prompt for texts without a role; None: they get no prompt.
     """
 
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Prompts:
             raise unknown("default_prompt_name", self.default, self.texts)
 
     def of(self, role: str | None) -> str:
-        """What stands before a text: by its role (`ROLES`), by the name of a prompt, or by default (None).
+        """The prompt of a role (`ROLES`) or of a name; None: the default prompt.
 
         Raises:
             AutopruneError: there is no such role and no such prompt.
@@ -44,40 +44,40 @@ class Prompts:
         if role is None:
             return ""
         names = (*ROLES.get(role, ()), role)
-        found = next((self.texts[name] for name in names if name in self.texts), None)
-        if found is None and role not in ROLES:
+        prompt = next((self.texts[name] for name in names if name in self.texts), None)
+        if prompt is None and role not in ROLES:
             raise unknown("role", role, {*ROLES, *self.texts})
-        return found or ""
+        return prompt or ""
 
     def before(self, texts: Sequence[str], role: str | None = None) -> list[str]:
-        """The texts behind the prompt of a role."""
+        """The texts, each with the prompt of a role before it."""
         prompt = self.of(role)
         return [prompt + text for text in texts] if prompt else list(texts)
 
     def spread(self, texts: Sequence[str]) -> list[str]:
-        """The texts in turn behind each prompt that a text can have: of no role, of a query, of a document."""
-        different = list(dict.fromkeys(self.of(role) for role in (None, *ROLES)))
-        return [different[at % len(different)] + text for at, text in enumerate(texts)]
+        """The texts, with the distinct prompts in turn: the default prompt, that of queries, that of documents."""
+        distinct = list(dict.fromkeys(self.of(role) for role in (None, *ROLES)))
+        return [distinct[at % len(distinct)] + text for at, text in enumerate(texts)]
 
     def declared(self) -> dict[str, Any]:
-        """For `DECLARED`; roles are spelt out, as versions of it choose differently."""
+        """The content of `DECLARED`. Roles are spelt out: versions of sentence-transformers choose differently."""
         return {
             "prompts": {**self.texts, **{role: self.of(role) for role in ROLES}},
             "default_prompt_name": self.default,
         }
 
     def describe(self) -> str:
-        """For people; empty where nothing stands before any text."""
-        said = [f"{prompt!r} before {name}" for name, prompt in self.texts.items() if prompt]
+        """The prompts, for people; empty if there are none."""
+        described = [f"{prompt!r} before {name}" for name, prompt in self.texts.items() if prompt]
         default = self.of(None)
-        return ", ".join([*said, *([f"{default!r} before a text of no role"] if default else [])])
+        return ", ".join([*described, *([f"{default!r} before a text of no role"] if default else [])])
 
 
 def read_prompts(told: Mapping[str, Any], where: str) -> Prompts:
-    """What is declared.
+    """The prompts that a file declares.
 
     Raises:
-        AutopruneError: it cannot be meant.
+        AutopruneError: they have a wrong type, or the default names no prompt.
     """
     texts = told.get("prompts") or {}
     default = told.get("default_prompt_name")

@@ -1,4 +1,4 @@
-"""Sparsities as a model of few layers or heads can have them: what comes to the same becomes one recipe."""
+"""Rounds sparsities to what a model of few layers or heads can reach, so that equal results become one recipe."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from typing import Any
 from autoprune.steps.step import removed
 
 TOLD = 0.01
-"""A sparsity that is reached as nearly as this stays as it was told."""
+"""A sparsity that can be reached this closely stays as it was given."""
 
 Sizes = Mapping[str, Sequence[int]]
-"""What a step counts in, by its name: of how many a sparsity takes its share, in each scope."""
+"""By the name of a step, the number of things of which a sparsity removes a share, for each scope."""
 
 
 def within_reach(recipe: Mapping[str, Any], sizes: Sizes) -> dict[str, Any]:
-    """A space or a recipe whose sparsities of few things say what they remove; steps that can't remove any are gone.
+    """A space or recipe whose sparsities are those that the model reaches; steps that remove nothing are left out.
 
-    One of 17 % of the layers removes none of two, and one of 34 % removes half. In a space, choices that come to the
-    same are one choice.
+    Of two layers, a sparsity of 17 % removes none, and 34 % removes half. In a space, choices with the same result
+    become one choice.
 
     Args:
-        recipe: stages by name, as they stand in a config.
-        sizes: of the model.
+        recipe: stages by name, as in a config.
+        sizes: those of the model.
     """
-    found: dict[str, Any] = {}
-    for name, held in recipe.items():
-        if not isinstance(held, Mapping):
-            found[name] = held
-        elif name not in sizes or "sparsity" not in held:
-            found[name] = within_reach(held, sizes)
+    reached: dict[str, Any] = {}
+    for name, value in recipe.items():
+        if not isinstance(value, Mapping):
+            reached[name] = value
+        elif name not in sizes or "sparsity" not in value:
+            reached[name] = within_reach(value, sizes)
         else:
-            sparsity = _sparsity(held["sparsity"], sizes[name])
-            if sparsity or not held["sparsity"]:
-                found[name] = {**held, "sparsity": sparsity}
-    return found
+            sparsity = _sparsity(value["sparsity"], sizes[name])
+            if sparsity or not value["sparsity"]:
+                reached[name] = {**value, "sparsity": sparsity}
+    return reached
 
 
 def of_layers(sizes: Sequence[int]) -> Sequence[int]:
-    """What a step counts in that leaves one of each layer: things of the smallest, and of all; so of single ones none.
+    """The sizes of a step that leaves one thing in each layer: things of the smallest layer, and of all layers.
 
     Args:
         sizes: how many things each layer has.
@@ -48,43 +48,43 @@ def of_layers(sizes: Sequence[int]) -> Sequence[int]:
 
 
 def without(recipe: Mapping[str, Any], step: str) -> dict[str, Any]:
-    """A space or a recipe without a step, wherever it stands."""
+    """A space or a recipe without a step, at any depth."""
     return {
-        name: without(held, step) if isinstance(held, Mapping) else held
-        for name, held in recipe.items()
+        name: without(value, step) if isinstance(value, Mapping) else value
+        for name, value in recipe.items()
         if name != step
     }
 
 
 def choosing(recipe: Mapping[str, Any], step: str, parameter: str, can: Callable[[Any], bool]) -> dict[str, Any]:
-    """A space whose choices for a parameter of a step are those that can be; a step left without any is gone.
+    """A space in which a step's parameter has only the choices that `can` allows; a step without choices is left out.
 
-    A value that stands alone stays, to be refused by its name.
+    A single value stays as it is: the step itself refuses it by name.
     """
-    found: dict[str, Any] = {}
-    for name, held in recipe.items():
-        if not isinstance(held, Mapping):
-            found[name] = held
+    chosen: dict[str, Any] = {}
+    for name, value in recipe.items():
+        if not isinstance(value, Mapping):
+            chosen[name] = value
             continue
-        options = held.get(parameter) if name == step else None
+        options = value.get(parameter) if name == step else None
         if not isinstance(options, Mapping) or not isinstance(options.get("any_of"), Sequence):
-            found[name] = choosing(held, step, parameter, can)
-        elif left := [one for one in options["any_of"] if can(one)]:
-            found[name] = {**held, parameter: {**options, "any_of": left}}
-    return found
+            chosen[name] = choosing(value, step, parameter, can)
+        elif left := [option for option in options["any_of"] if can(option)]:
+            chosen[name] = {**value, parameter: {**options, "any_of": left}}
+    return chosen
 
 
-def _sparsity(asked: Any, sizes: Sequence[int]) -> Any:
-    """A number, or a choice of numbers, as it is reached; anything else stays."""
-    if isinstance(asked, Mapping) and isinstance(asked.get("any_of"), Sequence):
-        return {**asked, "any_of": list(dict.fromkeys(_sparsity(one, sizes) for one in asked["any_of"]))}
-    if isinstance(asked, bool) or not isinstance(asked, int | float) or not 0 <= asked < 1:
-        return asked  # a range, or what is refused later on
-    shares = [removed(size, asked) / size for size in sizes]
+def _sparsity(given: Any, sizes: Sequence[int]) -> Any:
+    """The sparsity that is reached for a number or a choice of numbers; anything else stays."""
+    if isinstance(given, Mapping) and isinstance(given.get("any_of"), Sequence):
+        return {**given, "any_of": list(dict.fromkeys(_sparsity(option, sizes) for option in given["any_of"]))}
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < 1:
+        return given  # a range, or a value that is refused later
+    shares = [removed(size, given) / size for size in sizes]
     if not any(shares):
         return 0.0
-    # What would remove all is refused later on, as it was told.
-    if len(shares) > 1 or shares[0] == 1 or abs(shares[0] - asked) <= TOLD:
-        return asked
-    # Rounded up, as sixths and thirds are usually told: .17 and .34 remove the same of six as they do.
+    # A sparsity that would remove everything is refused later, by the value that was given.
+    if len(shares) > 1 or shares[0] == 1 or abs(shares[0] - given) <= TOLD:
+        return given
+    # Rounded up, as people write sixths and thirds: of six layers, .17 and .34 remove as many as 1/6 and 1/3 do.
     return math.ceil(100 * shares[0] - 1e-9) / 100

@@ -1,4 +1,4 @@
-"""The runtime that an encoder's artifact was made for, made to answer: with vectors, or with scores of pairs."""
+"""Loads an encoder's artifact on its runtime, to answer with vectors or with scores of pairs."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ def serve_encoder(parts: Parts, *, device: str, prefer: str | None = None) -> Te
     """The encoder or cross-encoder of an artifact's parts, on the runtime that it was made for.
 
     Args:
-        device: of the runtime `torch`; onnxruntime answers on the CPU, whatever a study asks of its candidates.
-        prefer: changes nothing. Without its arena of memory onnxruntime was measured to hold more, not less.
+        device: device of the runtime `torch`; onnxruntime always answers on the CPU.
+        prefer: has no effect. Without its memory arena, onnxruntime was measured to hold more memory, not less.
 
     Raises:
-        AutopruneError: a library that it needs is not installed, or its prompts cannot be meant.
-        ValueError: its parts cannot be read, or do not fit one another, as where a file of it is damaged.
+        AutopruneError: a library that it needs is not installed, or its prompts are invalid.
+        ValueError: its parts cannot be read or do not fit together, for example because a file is damaged.
     """
     try:
         if parts.manifest["runtime"] == "onnx":
-            made: SentenceEncoder = OnnxEncoder(parts)
+            encoder: SentenceEncoder = OnnxEncoder(parts)
         else:
             need("torch", "search", "an encoder whose runtime is torch")
-            from autoprune.encoder.torch_served import TorchEncoder  # here, because onnxruntime does without
+            from autoprune.encoder.torch_served import TorchEncoder  # here, because onnxruntime needs no torch
 
-            made = TorchEncoder(parts, device=device)
-        made.check()
+            encoder = TorchEncoder(parts, device=device)
+        encoder.check()
         if "score" in parts.manifest:
-            return Reranker(made, parts.manifest["score"])
+            return Reranker(encoder, parts.manifest["score"])
     except (AutopruneError, MemoryError):
         raise
-    except Exception as error:  # tokenizers and onnxruntime have errors of their own, some of no class but this
-        if type(error).__name__ == "OutOfMemoryError":  # of torch
+    except Exception as error:  # tokenizers and onnxruntime raise their own errors, some as plain Exception
+        if type(error).__name__ == "OutOfMemoryError":  # torch's own error class
             raise
         raise ValueError((str(error).strip().splitlines() or [type(error).__name__])[0][:200]) from error
-    return made
+    return encoder

@@ -1,4 +1,4 @@
-"""Sentence encoders that answer; `onnx_served` does so by onnxruntime, `torch_served` by torch."""
+"""Sentence encoders that answer: `onnx_served` with onnxruntime, `torch_served` with torch."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from autoprune.packing.ids import plain_id
 Vectors = NDArray[np.float32]
 
 BATCH = 32
-"""Texts that a CPU computes at a time: more of them bring nothing there."""
+"""Texts in a batch on a CPU: larger batches are no faster there."""
 
 QUERY = "query"
-"""The role of texts that ask: their vectors are compared with stored ones, and stored nowhere."""
+"""The role of queries: their vectors are compared with stored ones, but not stored themselves."""
 
 SETTINGS: dict[str, Any] = {
     "runtime": str,
@@ -44,14 +44,14 @@ SETTINGS: dict[str, Any] = {
     "rows": dict[str, int] | None,
     "outside": dict[str, list[Any]] | None,
 }
-"""What a manifest must say, and of what type it is; that which may be None may be absent."""
+"""The settings that a manifest must have, and their types; one that may be None may be absent."""
 
 
 def how_many(given: object, what: str) -> int:
-    """The number that is meant, which may come in any type of numbers.
+    """A positive count as an int, given as any type of number.
 
     Raises:
-        AutopruneError: it is no whole number from 1 on.
+        AutopruneError: it is not a whole number >= 1.
     """
     count = plain_id(given)
     if not isinstance(count, int) or count < 1:
@@ -60,15 +60,15 @@ def how_many(given: object, what: str) -> int:
 
 
 def batch_ends(lengths: NDArray[np.int64], at_once: Callable[[int], int]) -> list[int]:
-    """Where batches of texts end, shortest texts first, each of as many as its longest lets be computed at a time.
+    """Where batches of texts end, shortest texts first; the longest text of a batch limits how many it holds.
 
     Args:
-        lengths: of the texts, ascending: int64 [n].
-        at_once: how many texts of a length are computed at a time, at least one, and no more of longer ones.
+        lengths: tokens of each text, ascending: int64 [n].
+        at_once: how many texts of a length fit into a batch: at least one, and never more for a longer text.
     """
-    different, which = np.unique(lengths, return_inverse=True)
-    fits = np.array([at_once(int(length)) for length in different], dtype=np.int64)[which]
-    first = np.arange(1, len(lengths) + 1) - fits  # of a batch that a text can end: this one, or a later one
+    distinct, which = np.unique(lengths, return_inverse=True)
+    limits = np.array([at_once(int(length)) for length in distinct], dtype=np.int64)[which]
+    first = np.arange(1, len(lengths) + 1) - limits  # where a batch that ends with this text can begin at the earliest
     ends = [0]
     while ends[-1] < len(lengths):
         ends.append(int(np.searchsorted(first, ends[-1], side="right")))
@@ -76,12 +76,12 @@ def batch_ends(lengths: NDArray[np.int64], at_once: Callable[[int], int]) -> lis
 
 
 class TextModel(Served):
-    """What reads texts, or pairs of them, and is judged by what it gives for them.
+    """A model that answers for texts or for pairs of texts.
 
     Attributes:
-        prompts: what stands before a text, by its role.
-        similarity: how vectors are to be compared, one of `autoprune.encoder.similarity.SIMILARITIES`.
-        stored_bits: in which a dimension is stored, one of `autoprune.encoder.stored.WIDTHS`.
+        prompts: what is put before a text, by role.
+        similarity: how vectors are compared, one of `autoprune.encoder.similarity.SIMILARITIES`.
+        stored_bits: bits in which a dimension is stored, one of `autoprune.encoder.stored.WIDTHS`.
     """
 
     prompts: Prompts
@@ -96,20 +96,20 @@ class TextModel(Served):
         batch_size: int | None = None,
         told: Callable[[float], None] = lambda share: None,
     ) -> Vectors:
-        """What it gives for texts as they stand, with no prompt before them: float32 [n, numbers].
+        """The outputs for texts, to which no prompt is added: float32 [n, numbers].
 
         Args:
-            batch_size: texts that are computed at a time, those of like length together; None: what suits the device.
-            told: called after each batch with the share of all tokens that was read.
+            batch_size: texts in a batch; a batch holds texts of similar length. None: what suits the device.
+            told: called after each batch with the share of all tokens read so far.
         """
 
     @abstractmethod
     def count(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """How many tokens each text has, and how many of them say that a word could not be read: int64 [n] each."""
+        """See `autoprune.encoder.tokenizer.Tokenizer.count`."""
 
 
 class SentenceEncoder(TextModel):
-    """Texts to vectors.
+    """A sentence encoder of an artifact: maps texts to vectors.
 
     Attributes:
         out: dimensions of a vector.
@@ -164,17 +164,17 @@ class SentenceEncoder(TextModel):
     ) -> NDArray[Any]:
         """The vectors of texts, [n, out]; of a single text, [out].
 
-        They are float32, unless the model stores them in fewer bits: then those of texts that are no queries come as
-        they are to be stored (`autoprune.encoder.stored.stored`), and `widened` takes them back.
+        They are float32, unless the model stores vectors in fewer bits. Then all vectors but those of queries come as
+        they are to be stored (`autoprune.encoder.stored.stored`), and `widened` turns them back into float32.
 
         Args:
-            texts: one that is longer than the model reads is cut off.
-            role: `query` or `document` where texts are searched for or in, or the name of a prompt: what the model
-                wants before such a text is put there. None: what it wants before any text, mostly nothing.
-            batch_size: texts that are computed at a time, those of like length together; None: what suits the device.
+            texts: a text that is longer than the model reads is cut off.
+            role: `query` or `document` in a search, or the name of a prompt; its prompt is put before each text. None:
+                the model's default prompt, for most models none.
+            batch_size: texts in a batch; a batch holds texts of similar length. None: what suits the device.
 
         Raises:
-            AutopruneError: something is no text, there is no such role, or `batch_size` is not positive.
+            AutopruneError: something is not a text, there is no such role, or `batch_size` is not positive.
         """
         if isinstance(texts, str):
             only: NDArray[Any] = self.encode([texts], role=role)[0]
@@ -186,17 +186,17 @@ class SentenceEncoder(TextModel):
         for text in texts:
             if not isinstance(text, str):
                 raise AutopruneError(f"encode: texts are strings, but among them is {text!r}.")
-        found = self.vectors(self.prompts.before(texts, role), batch_size=batch_size)
-        return found if role == QUERY else stored(found, self.stored_bits)
+        vectors = self.vectors(self.prompts.before(texts, role), batch_size=batch_size)
+        return vectors if role == QUERY else stored(vectors, self.stored_bits)
 
     def widened(self, codes: NDArray[Any]) -> Vectors:
-        """What stored vectors stand for, float32 [n, out]: what queries are compared with.
+        """Stored vectors as float32 [n, out], to be compared with queries.
 
         Args:
-            codes: as `encode` gave them, [n, …].
+            codes: as `encode` returned them, [n, …].
         """
-        found: Vectors = widened(codes, self.stored_bits, dim=self.out)
-        return found
+        vectors: Vectors = widened(codes, self.stored_bits, dim=self.out)
+        return vectors
 
     def vectors(
         self,
@@ -208,45 +208,44 @@ class SentenceEncoder(TextModel):
         tokens = self._tokenizer.encode(texts)
         lengths = np.array([len(ids) for ids in tokens], dtype=np.int64)
         order = np.argsort(lengths, kind="stable")
-        read = np.cumsum(lengths[order])
-        found = np.empty((len(texts), self.out), dtype=np.float32)
+        tokens_read = np.cumsum(lengths[order])
+        vectors = np.empty((len(texts), self.out), dtype=np.float32)
         ends = batch_ends(lengths[order], lambda tokens: batch_size or self.texts_at_once(tokens))
         for start, end in pairwise([0, *ends]):
             chosen = order[start:end]
             ids, there = side_by_side([tokens[at] for at in chosen])
-            found[chosen] = self.forward(ids, there)
-            told(float(read[end - 1] / max(1, read[-1])))
+            vectors[chosen] = self.forward(ids, there)
+            told(float(tokens_read[end - 1] / max(1, tokens_read[-1])))
             self.pause()
-        return found
+        return vectors
 
     def texts_at_once(self, tokens: int) -> int:
-        """How many texts of so many tokens are computed at a time: at least one, and no more of longer ones."""
+        """How many texts of so many tokens fit into a batch: at least one, and never more for longer texts."""
         return BATCH
 
     def count(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return self._tokenizer.count(texts)
 
     def check(self) -> None:
-        """Answers once: two texts of unlike length, and a piece of a large id.
+        """Answers once, for two texts of different length, one with a piece of a large id.
 
         Raises:
-            ValueError: the answer is none.
+            ValueError: the answer is not two vectors, or there are fewer positions than tokens.
         """
-        one, *_ = self._tokenizer.encode(["a"])
-        ids, there = side_by_side(
-            [one, np.append(one, self._tokenizer.large_id()).astype(np.int32)[-self._max_tokens :]]
-        )
-        found = self.forward(ids, there)
-        if found.shape != (2, self.out) or found.dtype != np.float32:
-            raise ValueError(f"its vectors are {found.dtype} {list(found.shape)}, not float32 {[2, self.out]}")
+        tokens, *_ = self._tokenizer.encode(["a"])
+        longer = np.append(tokens, self._tokenizer.large_id()).astype(np.int32)[-self._max_tokens :]
+        ids, there = side_by_side([tokens, longer])
+        vectors = self.forward(ids, there)
+        if vectors.shape != (2, self.out) or vectors.dtype != np.float32:
+            raise ValueError(f"its vectors are {vectors.dtype} {list(vectors.shape)}, not float32 {[2, self.out]}")
         if self.positions is not None and self._max_tokens > self.positions:
-            raise ValueError(f"there are places for {self.positions} tokens, but texts may have {self._max_tokens}")
+            raise ValueError(f"there are positions for {self.positions} tokens, but texts may have {self._max_tokens}")
 
     @property
     @abstractmethod
     def positions(self) -> int | None:
-        """Tokens for which there are places; None: an older artifact does not say."""
+        """Tokens for which there are positions; None: an older artifact does not say."""
 
     @abstractmethod
     def forward(self, ids: NDArray[np.int64], there: NDArray[np.bool_]) -> Vectors:
-        """The vectors of token ids, int64 [batch, tokens], of which those that are `there` (bool) count."""
+        """The vectors of token ids, int64 [batch, tokens]; where `there` (bool) is False, the id is padding."""

@@ -1,8 +1,8 @@
-"""What becomes of every setting of a model's folder: plain data, and a check that refuses what would be lost.
+"""How every setting of a model's folder is treated: plain data, and a check that refuses settings that would be lost.
 
-A setting is honoured (vectors depend on it, and it is followed), carried (it comes along into every artifact and
-export), idle (it changes no vector: training, generation, bookkeeping), or refused but for the values that change
-nothing. A setting in none of these is unknown, and is told.
+A setting is honoured (vectors depend on it, and autoprune follows it), carried (it is passed on to every artifact and
+export), idle (it changes no vector: training, generation, bookkeeping), or refused except for values that change
+nothing. A setting in none of these groups is unknown, and is reported.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ HONOURED, CARRIED, IDLE = "honoured", "carried", "idle"
 
 @dataclass(frozen=True)
 class Only:
-    """Refused, but for these values.
+    """Refused, except for these values.
 
     Attributes:
-        values: at which the setting changes nothing, or is followed.
-        otherwise: why not, or the way out.
-        holding: a list that holds this changes nothing either; None: no list but those among the values.
-        keys: an object of no other keys changes nothing either, whatever their values.
+        values: values at which the setting changes nothing, or is followed.
+        otherwise: why other values are refused, or the way out.
+        holding: a list that contains this is allowed as well; None: only lists among the values are.
+        keys: an object with only these keys is allowed as well, whatever their values.
     """
 
     values: tuple[Any, ...]
@@ -33,7 +33,7 @@ class Only:
     keys: tuple[str, ...] = ()
 
     def allows(self, value: Any) -> bool:
-        """Whether nothing would be lost."""
+        """Whether nothing is lost with this value."""
         if value in self.values:
             return True
         if isinstance(value, list):
@@ -262,16 +262,16 @@ hold (`generation_config.json`, `README.md`, weights of other libraries) is not 
 
 
 def check_settings(kind: str, content: Mapping[str, Any], *, file: str, where: str) -> list[str]:
-    """Refuses a value that would be lost; the notes on settings of which nothing is known.
+    """Refuses values that would be lost, and returns notes on unknown settings.
 
     Args:
         kind: one of `FILES`.
-        content: of the file.
+        content: content of the file.
         file: its name, for people.
-        where: the model.
+        where: the model, for errors.
 
     Raises:
-        AutopruneError: with the setting, its value and the way out.
+        AutopruneError: a value would be lost; the error gives the setting, its value and the way out.
     """
     unknown = []
     for name, value in content.items():

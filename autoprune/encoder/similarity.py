@@ -1,4 +1,4 @@
-"""How two vectors are compared: the four ways that sentence-transformers knows, larger is more alike."""
+"""The four similarities of vectors that sentence-transformers has; a larger value means more similar."""
 
 from __future__ import annotations
 
@@ -9,43 +9,44 @@ import numpy as np
 Numbers = np.ndarray[Any, Any]
 
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
-"""The last two are distances with a minus before them."""
+"""The last two are negated distances."""
 
 
 def prepared(vectors: Numbers, similarity: str) -> Numbers:
-    """Vectors as `compared` and `all_compared` take them: of length 1 for cosine, else as they are."""
+    """Vectors in the form that `compared` and `all_compared` take: of length 1 for cosine, else unchanged."""
     return normalized(vectors) if similarity == "cosine" else vectors
 
 
 def normalized(vectors: Numbers) -> Numbers:
-    """Rows of length 1."""
-    found: Numbers = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return found
+    """The rows scaled to length 1."""
+    scaled: Numbers = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return scaled
 
 
 def compared(one: Numbers, other: Numbers, similarity: str) -> Numbers:
-    """Row by row: float64 [n] of prepared [n, dim] each."""
+    """Similarities row by row: float64 [n], of prepared vectors [n, dim] each."""
     if similarity in ("cosine", "dot"):
         products: Numbers = np.einsum("nd,nd->n", one, other, dtype=np.float64)
         return products
-    found: Numbers = -np.linalg.norm(one.astype(np.float64) - other, ord=1 if similarity == "manhattan" else 2, axis=1)
-    return found
+    order = 1 if similarity == "manhattan" else 2
+    distances: Numbers = -np.linalg.norm(one.astype(np.float64) - other, ord=order, axis=1)
+    return distances
 
 
 def all_compared(one: Numbers, other: Numbers, similarity: str) -> Numbers:
-    """Every row with every row: float32 [n, m] of prepared [n, dim] and [m, dim].
+    """Similarities of every row with every row: float32 [n, m], of prepared vectors [n, dim] and [m, dim].
 
-    Distances are sums over differences, never taken from products: those lose what is near, and are used or not by
-    how many rows there are.
+    Distances are summed from differences, never computed from products: products lose precision for near vectors, and
+    torch would use them or not depending on the number of rows.
     """
     if similarity in ("cosine", "dot"):
         products: Numbers = one @ other.T
         return products
-    import torch  # here, because who answers compares nothing
+    import torch  # here, because an artifact that answers compares nothing
 
     order = 1.0 if similarity == "manhattan" else 2.0
-    apart = torch.cdist(
+    distances = torch.cdist(
         torch.from_numpy(one), torch.from_numpy(other), p=order, compute_mode="donot_use_mm_for_euclid_dist"
     )
-    found: Numbers = -apart.numpy()
-    return found
+    similarities: Numbers = -distances.numpy()
+    return similarities

@@ -1,4 +1,4 @@
-"""How large an encoder is, and the tables, norms and axes that follow."""
+"""The sizes of an encoder, and the tables, norms and axes that follow from them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from autoprune.models.table import Linear, Table
 
 
 class Norm(nn.Module):
-    """Layer normalisation (Ba et al. 2016), or that by the root mean square (Zhang & Sennrich 2019).
+    """Layer normalisation (Ba et al. 2016), or RMS normalisation (Zhang & Sennrich 2019).
 
     Attributes:
-        bias: None: there is none.
+        bias: None for a norm without bias.
     """
 
     bias: nn.Parameter | None
@@ -35,19 +35,19 @@ class Norm(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How large an encoder is, and which weights it has.
+    """The sizes of an encoder, and which weights it has.
 
     Attributes:
-        positions: rows of the position table; 0: there is none.
-        segments: rows of the table of token types; 0: there is none, as all tokens are of the first one.
-        heads: that have keys and values, of each block.
+        positions: rows of the position table; 0: there is no such table.
+        segments: rows of the table of token types; 0: there is no such table, since all tokens have the first type.
+        heads: heads with keys and values, of each block.
         ffn: neurons of each block.
         out: dimensions of the vectors.
-        dense: what comes out of the layer behind the pooling; 0: there is none.
-        buckets: of distances, for which scores are learned; 0: scores do not rest on them.
+        dense: outputs of the layer after the pooling; 0: there is no such layer.
+        buckets: buckets of distances, for which scores are learned; 0: scores do not depend on distances.
         gated: whether neurons have gates (Shazeer 2020, "GLU Variants Improve Transformer").
-        biased: the maps that have a bias, and `norm` if norms have one.
-        norms: by name.
+        biased: the linear layers that have a bias, and `norm` if norms have one.
+        norms: names of the norms.
     """
 
     positions: int
@@ -65,8 +65,8 @@ class Sizes:
 def tables_and_axes(
     architecture: Architecture, tokenizer: Tokenizer, sizes: Sizes
 ) -> tuple[dict[str, Table], tuple[Axis, ...]]:
-    """The tables of an encoder by name, and what can be cut."""
-    size, hidden, together = architecture.head_dim, architecture.hidden, architecture.shared
+    """The tables of an encoder by name, and its axes."""
+    size, hidden, shared = architecture.head_dim, architecture.hidden, architecture.shared
     embedding = architecture.embedding or hidden
     tables: dict[str, Table] = {"word": Table(tokenizer.size, embedding)}
     if sizes.positions:
@@ -83,19 +83,19 @@ def tables_and_axes(
         axes.append(Axis(name="vocab", kind="rows", pairs=(("word", 0),)))
     for block, (count, neurons) in enumerate(zip(sizes.heads, sizes.ffn, strict=True)):
         inner = count * size
-        shapes = {"query": (together * inner, hidden), "key": (inner, hidden), "value": (inner, hidden)}
-        shapes |= {"output": (hidden, together * inner), "up": (neurons, hidden), "down": (hidden, neurons)}
+        shapes = {"query": (shared * inner, hidden), "key": (inner, hidden), "value": (inner, hidden)}
+        shapes |= {"output": (hidden, shared * inner), "up": (neurons, hidden), "down": (hidden, neurons)}
         shapes |= {"gate": (neurons, hidden)} if sizes.gated else {}
         tables |= {f"{name}_{block}": Linear(*shape, bias=name in sizes.biased) for name, shape in shapes.items()}
-        axes.append(_heads(block, width=size, together=together))
-        led = ("up", "gate") if sizes.gated else ("up",)
-        pairs = (*((f"{name}_{block}", 0) for name in led), (f"down_{block}", 1))
+        axes.append(_heads(block, width=size, shared=shared))
+        inward = ("up", "gate") if sizes.gated else ("up",)
+        pairs = (*((f"{name}_{block}", 0) for name in inward), (f"down_{block}", 1))
         axes.append(Axis(name=f"ffn.{block}", kind="ffn", pairs=pairs))
     return tables, tuple(axes)
 
 
-def _heads(block: int, *, width: int, together: int) -> Axis:
-    """The heads of a block; those that share keys and values are one."""
+def _heads(block: int, *, width: int, shared: int) -> Axis:
+    """The heads of a block; heads that share keys and values count as one."""
     pairs = (*((f"{name}_{block}", 0) for name in ("query", "key", "value")), (f"output_{block}", 1))
-    several = (together, 1, 1, together) if together > 1 else ()
+    several = (shared, 1, 1, shared) if shared > 1 else ()
     return Axis(name=f"heads.{block}", kind="heads", pairs=pairs, width=width, several=several)

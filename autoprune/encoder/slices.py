@@ -1,7 +1,7 @@
-"""Kinds of texts that are judged apart, and texts made harder.
+"""Slices of texts that are judged separately, and perturbations that make texts harder.
 
 Slices     short, long: below or above the median number of words of the texts that are judged
-           common, rare: whether a word occurs fewer than `RARE` times in the texts that are distilled on
+           common, rare: whether a word occurs fewer than `RARE` times in the training texts
            numbers, no_numbers: whether there is a digit
            negated, affirmed: whether there is a word of negation
 Perturbed  typos: about every fifth word has a letter swapped, dropped or doubled
@@ -49,17 +49,17 @@ def slice_columns(texts: Sequence[str], frequency: Mapping[str, int]) -> pd.Data
     """Which slices each text belongs to.
 
     Args:
-        texts: that are judged.
-        frequency: of words in the texts that are distilled on; see `word_frequency`.
+        texts: the texts that are judged.
+        frequency: how often words occur in the training texts; see `word_frequency`.
 
     Returns:
-        A categorical for each column of `SLICES`, a row for each text.
+        A categorical column for each entry of `SLICES`, and a row for each text.
     """
     words = [_words(text) for text in texts]
-    lengths = np.array([len(found) for found in words])
+    lengths = np.array([len(words_of_text) for words_of_text in words])
     flags = {
         "length": lengths > np.median(lengths) if len(texts) else np.zeros(0, dtype=bool),
-        "words": [any(frequency.get(word, 0) < RARE for word in found) for found in words],
+        "words": [any(frequency.get(word, 0) < RARE for word in words_of_text) for words_of_text in words],
         "numbers": [bool(re.search(r"\d", text)) for text in texts],
         "negation": [bool(NEGATION.search(text)) for text in texts],
     }
@@ -67,10 +67,10 @@ def slice_columns(texts: Sequence[str], frequency: Mapping[str, int]) -> pd.Data
 
 
 def typos(text: str) -> str:
-    """A letter swapped with the next, dropped or doubled in about every fifth word, and in one at least.
+    """A letter swapped with the next, dropped or doubled in about every fifth word, and in at least one.
 
-    The text itself decides which, so that a text has the same mistakes in every process. Words of one letter and
-    what is no letter stay.
+    The text itself seeds the draw, so that a text has the same mistakes in every process. Words of one letter and
+    characters other than letters stay.
     """
     draw = random.Random(int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8]))
     words = list(re.finditer(r"[^\W\d_]{2,}", text))

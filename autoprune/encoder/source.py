@@ -28,21 +28,21 @@ class Source:
         self.folder, self.where, self.notes = folder, where, list[str]()
 
     def read(self, path: Path, kind: str) -> dict[str, Any]:
-        """The JSON object in a file, of settings that are known; empty where there is no file.
+        """The JSON object of settings in a file, checked; empty if there is no file.
 
         Args:
-            path: of the file.
+            path: the file.
             kind: one of `autoprune.encoder.settings.FILES`.
 
         Raises:
-            AutopruneError: something else stands there, or a setting would be lost.
+            AutopruneError: the file holds something else, or a setting would be lost.
         """
         content = read_object(path)
         self.check(content, path, kind)
         return content
 
     def check(self, content: dict[str, Any], path: Path, kind: str) -> None:
-        """Refuses what would be lost, and notes what is unknown.
+        """Refuses settings that would be lost, and notes unknown ones.
 
         Raises:
             AutopruneError: a setting would be lost.
@@ -56,7 +56,7 @@ class Source:
 
 
 def check_file(path: Path) -> None:
-    """Refuses what stands in place of a file.
+    """Refuses files that cannot be used.
 
     Raises:
         AutopruneError: it is a pointer of Git LFS, empty, or cannot be read.
@@ -75,10 +75,10 @@ def check_file(path: Path) -> None:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty where there is no file.
+    """The JSON object in a file; empty if there is no file.
 
     Raises:
-        AutopruneError: something else stands there.
+        AutopruneError: the file holds something else.
     """
     content = read_json(path) if path.is_file() else {}
     if not isinstance(content, dict):
@@ -90,7 +90,7 @@ def read_json(path: Path) -> Any:
     """The JSON value in a file.
 
     Raises:
-        AutopruneError: it is none.
+        AutopruneError: the file cannot be used or is not JSON.
     """
     check_file(path)
     content = path.read_bytes()

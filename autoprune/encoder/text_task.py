@@ -1,4 +1,4 @@
-"""What tasks of texts and of pairs of texts have in common: the model comes trained, and smaller ones learn from it."""
+"""What tasks of texts and of text pairs share: the dense model is already trained, and smaller models learn from it."""
 
 from __future__ import annotations
 
@@ -34,34 +34,35 @@ from autoprune.models.context import Context
 from autoprune.tasks.task import Task
 
 TOKENS_MULTIPLE = 128
-"""Of which the tokens of an update are one: oneDNN takes up to ten times as long for bfloat16 products of a size that
-it has not seen before (MiniLM's, two cores with AMX)."""
+"""The tokens of an update are padded to a multiple of this: oneDNN takes up to ten times as long for bfloat16 products
+of a size that it has not seen before (MiniLM, two cores with AMX)."""
 
 WHOLE_TOKENS, WHOLE_PRODUCTS = (8192, 32_768), 350e9
-"""Of texts of all lengths, on which the dense model is measured once, at least and at most, and what multiplications
-these are worth: ten seconds for MiniLM, on two cores."""
+"""The fewest and the most tokens of the texts of all lengths on which the dense model is measured once, and the number
+of multiplications that decides between the two: ten seconds for MiniLM on two cores."""
 
 C = TypeVar("C", bound=TextConfig)
 T = TypeVar("T", bound=Text)
 
 
 class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
-    """What a model of texts, or of pairs of them, makes smaller ones learn: they are distilled, without labels.
+    """A task whose dense model reads texts or pairs of texts; smaller models are distilled from it, without labels.
 
     Args:
-        config: what the task was told.
-        dense: the model as it came.
-        train: what is distilled on, as the model will be asked for it.
-        counted: of that, what counts pieces of the vocabulary; None: all.
-        calibration: what importance is measured on.
-        whole: the same kind of it, of all lengths that the model reads.
-        benchmarks: by what answers are judged; the first one's metric is `quality` unless the config names another.
-        covered: by split, texts of which it is told how much is still read.
-        common: texts whose words are not rare.
-        general: English whose pieces count as well, as much in all as those of `counted`.
+        config: the task's settings.
+        dense: the unpruned model.
+        train: the texts that distillation reads, with their prompts.
+        counted: the texts of `train` in which pieces of the vocabulary are counted; None: all.
+        calibration: the texts on which importance is measured.
+        whole: more texts for measuring, of all lengths that the model reads.
+        benchmarks: what judges the answers. The metric of the first is `quality` unless the config names another.
+        covered: by split, the texts whose coverage is measured.
+        common: texts whose words do not count as rare.
+        general: English texts whose pieces count as well; all together they weigh as much as those of `counted`.
 
     Attributes:
-        located: settings that are no part of the fingerprint: what lies there is hashed, or something else tells it.
+        located: settings left out of the fingerprint, because what they point to is hashed or another part of the
+            fingerprint covers them.
     """
 
     runtimes = ("torch", "onnx")
@@ -91,39 +92,42 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
         )
         super().__init__(
             benchmarks,
-            Coverage(covered, dense.tokenizer.count),
+            Coverage(covered, dense.tokenizer),
             metric=config.metric,
             tokenizer=dense.tokenizer,
             common=common,
         )
         prompts = dense.architecture.prompts
-        for one in self.benchmarks:
-            one.prepare(lambda texts, role=None: self.teacher.vectors(prompts.before(texts, role)))
+        for benchmark in self.benchmarks:
+            benchmark.prepare(lambda texts, role=None: self.teacher.vectors(prompts.before(texts, role)))
         self._frequency = worth(dense.tokenizer, single(train if counted is None else counted), general)
-        self._tokens: tuple[bytes, list[Tokens]] | None = None
+        self._tokens: tuple[bytes, dict[int, Tokens]] | None = None
 
     def describe(self) -> str:
         tokenizer = self._dense.tokenizer
-        whole = f"the vocabulary stays whole: its tokenizer ({tokenizer.kind}) can lose no pieces"
-        return "; ".join([*self._said(), *([] if tokenizer.reducible else [whole]), *self._dense.notes])
+        uncut = f"the vocabulary stays whole: its tokenizer ({tokenizer.kind}) can lose no pieces"
+        return "; ".join([*self._said(), *([] if tokenizer.reducible else [uncut]), *self._dense.notes])
 
     def tell(self, message: str) -> None:
         self.report(message)
 
     @abstractmethod
     def _said(self) -> list[str]:
-        """What the model is, what it learns from and how it is judged, for people."""
+        """Sentences for people: what the model is, what smaller models learn from, and how they are judged."""
 
     def fingerprint(self) -> str:
         settings = dataclasses.asdict(self.config)
         for name in ("name", "model", "texts", "data", "metric", *self.located):
             del settings[name]
-        held = [self._digest, self._learnt_from(), *(one.fingerprint() for one in self.benchmarks)]
-        return f"{hashlib.sha256(' '.join(held).encode()).hexdigest()} {json.dumps(settings, sort_keys=True)}"
+        parts = [self._digest, self._learnt_from(), *(benchmark.fingerprint() for benchmark in self.benchmarks)]
+        # Older versions counted only tokens within the length that the model reads, and had shorter epochs. These marks
+        # are added only where the result differs, so that all other studies keep their fingerprint.
+        parts += ["whole coverage"] * self._coverage.cuts + ["whole epochs"] * (len(self._train) < self._per_epoch)
+        return f"{hashlib.sha256(' '.join(parts).encode()).hexdigest()} {json.dumps(settings, sort_keys=True)}"
 
     @abstractmethod
     def _learnt_from(self) -> str:
-        """SHA-256 of what is distilled on."""
+        """SHA-256 of the texts that distillation reads."""
 
     def context(self, *, seed: int, device: torch.device) -> Context:
         return Context(
@@ -135,16 +139,16 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
         )
 
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
-        """A space or a recipe without what can never be done to the model."""
+        """The space or recipe without the steps and values that this model cannot take."""
         dense = self._dense
         sizes: dict[str, Sequence[int]] = {"layers": (len(dense.layers),)}
         for kind in ("heads", "ffn"):
             sizes[kind] = of_layers([dense.size(axis) for axis in dense.axes_of(kind).values()])
-        found = within_reach(recipe, sizes)
-        found = choosing(found, "store", "bits", lambda bits: not dense.unstorable(bits))
-        return found if dense.tokenizer.reducible else without(found, "rows")
+        suited = within_reach(recipe, sizes)
+        suited = choosing(suited, "store", "bits", lambda bits: not dense.unstorable(bits))
+        return suited if dense.tokenizer.reducible else without(suited, "rows")
 
-    def model(self, base: Mapping[str, Any], *, seed: int) -> Encoder:  # it comes trained
+    def model(self, base: Mapping[str, Any], *, seed: int) -> Encoder:  # already trained
         return copy.deepcopy(self._dense)
 
     def beside(self) -> Beside:
@@ -157,37 +161,44 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
         return self.metrics[self.metric](self.score(self._served(model), "validation"))
 
     def _served(self, model: Encoder) -> E:
-        """Ready to answer on onnxruntime, whatever ships."""
-        served: Any = serve_encoder(self.parts(model, "onnx"), device="cpu")  # the model says of what kind it is
+        """The model, ready to answer on onnxruntime, whatever runtime its artifact will have."""
+        served: Any = serve_encoder(self.parts(model, "onnx"), device="cpu")  # the model's settings decide its class
         served.pause = self.pause
-        found: E = served
-        return found
+        typed: E = served
+        return typed
 
     def ready(self) -> None:
         self.teacher.vectors(self._distilled)
 
-    def _drawn(self, *, count: int, size: int) -> Sequence[Tensor]:
-        """An epoch of so many texts by number, in batches.
+    @property
+    @abstractmethod
+    def _per_epoch(self) -> int:
+        """Texts, or pairs of texts, in an epoch."""
 
-        Each batch is of any length: those of texts of like length teach far less (`studies/minilm/batches.py`). One of
-        a single text is left out.
+    def _drawn(self, size: int) -> Sequence[Tensor]:
+        """The numbers of an epoch's texts, in batches; if there are too few texts, each is read several times.
+
+        A batch mixes texts of any length: batches of texts of similar length teach far less
+        (`studies/minilm/batches.py`). A batch of a single text is left out.
         """
-        batches = torch.split(torch.randperm(len(self._train))[:count], size)
-        return [batch for batch in batches if len(batch) > 1]
+        count, available = self._per_epoch, len(self._train)
+        order = torch.cat([torch.randperm(available) for _ in range(0, count, available)])[:count]
+        return [batch for batch in torch.split(order, size) if len(batch) > 1]
 
     def _learning(self, model: Encoder, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """What a model and the dense one give for a batch, each float32 [texts, numbers]."""
-        known, device = self._tokenized(model), model.device
+        """The outputs of a model and of the dense model for a batch: float32 [texts, numbers] each."""
+        tokens_of, device = self._tokenized(model, batch.tolist()), model.device
         products = getattr(torch, self.config.precision) if self.config.precision else fastest_products(device)
-        batch = torch.tensor(sorted((at for at in batch.tolist() if len(known[at])), key=lambda at: len(known[at])))
-        tokens = [known[at] for at in batch.tolist()]
-        if device.type == "cpu":  # padding costs nothing so
+        readable = [text for text in batch.tolist() if len(tokens_of[text])]
+        batch = torch.tensor(sorted(readable, key=lambda text: len(tokens_of[text])))
+        tokens = [tokens_of[text] for text in batch.tolist()]
+        if device.type == "cpu":  # texts laid end to end need no padding
             ids, runs = end_to_end(tokens, multiple=TOKENS_MULTIPLE)
-            found = model(ids, None, products=products, runs=runs)[: len(batch)]
-        else:  # a GPU has padding sooner than it has started a step for each length
+            outputs = model(ids, None, products=products, runs=runs)[: len(batch)]
+        else:  # on a GPU, padding costs less than launching kernels for each length
             ids, there = padded(tokens)
-            found = model(ids.to(device), there.to(device), products=products)
-        return found, self._wanted[batch].to(device)
+            outputs = model(ids.to(device), there.to(device), products=products)
+        return outputs, self._wanted[batch].to(device)
 
     @cached_property
     def _wanted(self) -> Tensor:
@@ -195,60 +206,67 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
 
     @cached_property
     def _distilled(self) -> Sequence[T]:
-        """What is distilled on as both models read it, the dense one and the smaller."""
+        """The texts of distillation, cut to the length that both the dense model and the smaller model read."""
         longest = self.config.longest
         return self._train if longest is None else self._shortened(longest)
 
     @abstractmethod
     def _shortened(self, longest: int) -> Sequence[T]:
-        """What is distilled on, without what lies beyond so many tokens of a text."""
+        """The texts of distillation, each cut to at most `longest` tokens."""
 
-    def _tokenized(self, model: Encoder) -> list[Tokens]:
-        """What is distilled on as token ids under the pieces that stand."""
+    def _tokenized(self, model: Encoder, texts: Iterable[int]) -> dict[int, Tokens]:
+        """Token ids, by number of the text, of at least the texts asked for, under the remaining vocabulary.
+
+        They are cached until the vocabulary changes. A schedule may cut it before every update, so only the texts of
+        the batch are encoded.
+        """
         word = model.tables["word"]
         vocabulary = word.index.cpu().numpy().tobytes() + word.row_mask.cpu().numpy().tobytes()
         key = hashlib.sha256(vocabulary).digest()
         if self._tokens is None or self._tokens[0] != key:
-            self._tokens = key, model.tokens(self._distilled)
-        return self._tokens[1]
+            self._tokens = key, {}
+        cached = self._tokens[1]
+        if missing := [text for text in dict.fromkeys(texts) if text not in cached]:
+            cached.update(zip(missing, model.tokens([self._distilled[text] for text in missing]), strict=True))
+        return cached
 
 
 Some = TypeVar("Some")
 
 
 def whole_tokens(dense: Encoder) -> int:
-    """Tokens of texts of all lengths, on which the dense model is measured once: fewer for a large one."""
+    """How many tokens of texts of all lengths the dense model is measured on once: fewer for a large model."""
     least, most = WHOLE_TOKENS
     return round(min(max(WHOLE_PRODUCTS / dense.products, least), most))
 
 
 def some(texts: Sequence[Some], count: int) -> list[Some]:
-    """As many of some texts, drawn; the same ones at every call."""
+    """At most `count` of the texts, drawn at random, but the same ones at every call."""
     chosen = np.random.default_rng(0).choice(len(texts), size=min(count, len(texts)), replace=False)
     return [texts[at] for at in chosen]
 
 
 def single(texts: Iterable[Text]) -> list[str]:
-    """The different texts, of pairs each one by itself."""
+    """The distinct texts; a pair counts as two texts."""
     return list(dict.fromkeys(one for text in texts for one in ((text,) if isinstance(text, str) else text)))
 
 
 def worth(tokenizer: Tokenizer, texts: Sequence[str], general: Sequence[str] = ()) -> Tensor:
-    """How often pieces occur in texts, as ranks of rows rest on it: int64 [size].
+    """How often pieces occur in texts, the counts by which rows of the vocabulary are ranked: int64 [size].
 
-    General English counts as well. Of whichever is less each piece counts for more, so that both weigh the same.
+    General English counts as well. The smaller of the two sets is weighted up, so that both weigh the same.
 
-    A character of the texts counts as if it had stood alone once: without it a word that loses its pieces could not be
-    read at all. Pieces that others are merged from count for more than these. Among pieces that never occur those come
-    last that are placeholders, or of a script that the texts do not use at all.
+    Each character of the texts counts as if it had occurred alone once: a word that loses its pieces could not be read
+    without its characters. A piece that others are merged from counts for more than they do. Among pieces that never
+    occur, placeholders and pieces of scripts that the texts do not use rank last.
     """
     own, letters = tokenizer.frequency(texts), tokenizer.characters(texts)
     others = np.zeros_like(own)
     if general:
-        others, more = counted(tokenizer, general)
-        letters |= more
-        most = max(own.sum(), others.sum())
-        own, others = (np.ceil(one * (most / max(1, one.sum()))).astype(np.int64) for one in (own, others))
+        others, other_letters = counted(tokenizer, general)
+        letters |= other_letters
+        total = max(own.sum(), others.sum())
+        own, others = (np.ceil(part * (total / max(1, part.sum()))).astype(np.int64) for part in (own, others))
     counts = 2 * (own + others) + 1
     scripts = _scripts(letters)
     for at, piece in enumerate(tokenizer.pieces):
@@ -261,5 +279,5 @@ def worth(tokenizer: Tokenizer, texts: Sequence[str], general: Sequence[str] = (
 
 
 def _scripts(characters: Iterable[str]) -> set[str]:
-    """The scripts of letters, by the word with which their names in Unicode begin: `LATIN`, `CYRILLIC`, `CJK`."""
+    """The scripts of the letters: the first word of each Unicode name, such as `LATIN`, `CYRILLIC` or `CJK`."""
     return {unicodedata.name(one, "").partition(" ")[0] for one in characters if one.isalpha()}

@@ -1,4 +1,4 @@
-"""Sentence encoders that torch answers for."""
+"""Sentence encoders that answer with torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from autoprune.packing.arrays import tensor_of
 
 
 class TorchEncoder(SentenceEncoder):
-    """Answers by torch: linear maps are widened to float32, the tables that are looked up stay packed."""
+    """Answers with torch: linear layers are widened to float32, lookup tables stay packed."""
 
     def __init__(self, parts: Parts, *, device: str) -> None:
         super().__init__(parts)
@@ -55,9 +55,9 @@ class TorchEncoder(SentenceEncoder):
         return tables_inside(self._manifest)
 
     def texts_at_once(self, tokens: int) -> int:
-        # Of the layer that holds most: what flows, queries, keys and values, the neurons, and each head's attention.
-        hidden, width = self._architecture.hidden, max(len(held) for held in self._weights.values())
-        queries = max((len(held) for name, held in self._weights.items() if name.startswith("query_")), default=0)
+        # Memory of the largest layer: hidden states, queries, keys and values, neurons, and each head's attention.
+        hidden, width = self._architecture.hidden, max(len(weight) for weight in self._weights.values())
+        queries = max((len(weight) for name, weight in self._weights.items() if name.startswith("query_")), default=0)
         numbers = 4 * hidden + 3 * width + 2 * (queries // self._architecture.head_dim) * tokens
         return at_once(self._device, 4 * tokens * numbers, usual=super().texts_at_once(tokens))
 
@@ -73,15 +73,15 @@ class TorchEncoder(SentenceEncoder):
             padding=self._padding,
             layers=self._layers,
         )
-        found: Vectors = vectors.cpu().numpy()
-        return found
+        array: Vectors = vectors.cpu().numpy()
+        return array
 
     def has(self, name: str) -> bool:
         return name in self._tables or name in self._weights
 
     def looked_up(self, name: str, rows: Tensor) -> Tensor:
-        found: Tensor = self._tables[name].decode(rows.flatten()).view(*rows.shape, -1)
-        return found
+        decoded: Tensor = self._tables[name].decode(rows.flatten()).view(*rows.shape, -1)
+        return decoded
 
     def mapped(self, name: str, vectors: Tensor) -> Tensor:
         return linear(vectors, self._weights[name], self._weights.get(f"{name}.bias"))

@@ -1,8 +1,8 @@
-"""Parts of a vocabulary: what a tokenizer can lose, and how it then reads. Plain values of a `tokenizer.json`.
+"""Parts of a vocabulary: which pieces a tokenizer can lose, on the plain values of a `tokenizer.json`.
 
-What is gone is read as smaller pieces. WordPiece (Schuster & Nakajima 2012) cuts a word into the longest pieces there
-are, Unigram (Kudo 2018) into the likeliest ones, so both take any part. BPE (Sennrich et al. 2016) merges two pieces to
-one, so a piece can be reached only as long as the two that it is merged from are there.
+A lost piece is read as smaller pieces. WordPiece (Schuster & Nakajima 2012) cuts a word into the longest remaining
+pieces, Unigram (Kudo 2018) into the likeliest, so both work with any part. BPE (Sennrich et al. 2016) merges two pieces
+into one, so a piece can be reached only while both pieces that it is merged from remain.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 KINDS = ("WordPiece", "BPE", "Unigram")
-"""Of tokenizers whose vocabulary can lose pieces."""
+"""Kinds of tokenizers whose vocabulary can lose pieces."""
 
 SPACE = "▁"
-"""In place of a space, in vocabularies of SentencePiece."""
+"""Stands for a space in vocabularies of SentencePiece."""
 
 
 def is_reducible(content: Mapping[str, Any]) -> bool:
-    """Whether any text can still be read, perhaps as unknown, whichever pieces are gone but those of `is_least`."""
+    """Whether any text can still be read, perhaps as unknown words, if only the pieces of `is_least` remain."""
     model = content["model"]
     if model["type"] not in KINDS:
         return False
-    if model["type"] == "Unigram":  # whose ids are places in a list
+    if model["type"] == "Unigram":  # its ids are positions in a list
         pieces = [piece for piece, _ in model["vocab"]]
         inside = [token for token in content["added_tokens"] if token["id"] < len(pieces)]
         return unknown_piece(model) is not None and all(pieces[token["id"]] == token["content"] for token in inside)
@@ -32,7 +32,7 @@ def is_reducible(content: Mapping[str, Any]) -> bool:
 
 
 def unknown_piece(model: Mapping[str, Any]) -> str | None:
-    """What stands for what cannot be read."""
+    """The piece that stands for unknown words; None: there is none."""
     if model["type"] == "Unigram":
         return None if model.get("unk_id") is None else str(model["vocab"][model["unk_id"]][0])
     return model.get("unk_token")
@@ -46,9 +46,9 @@ def reads_bytes(content: Mapping[str, Any]) -> bool:
 
 
 def _steps(content: Mapping[str, Any], key: str) -> Iterator[Mapping[str, Any]]:
-    held = content.get(key) or {}
-    inside = held.get("pretokenizers") or held.get("normalizers") or []
-    return iter([held, *inside])
+    step = content.get(key) or {}
+    inner = step.get("pretokenizers") or step.get("normalizers") or []
+    return iter([step, *inner])
 
 
 def is_least(piece: str, content: Mapping[str, Any]) -> bool:
@@ -62,32 +62,32 @@ def restricted(model: Mapping[str, Any], kept: Mapping[str, int]) -> dict[str, A
     """The model of a part of the vocabulary.
 
     Args:
-        model: of the whole.
+        model: that of the whole vocabulary.
         kept: piece → its new id, ascending as the old ones.
     """
     if model["type"] == "Unigram":
         vocabulary = [entry for entry in model["vocab"] if entry[0] in kept]
         return {**model, "vocab": vocabulary, "unk_id": kept[str(unknown_piece(model))]}
-    found = {**model, "vocab": {piece: at for piece, at in kept.items() if piece in model["vocab"]}}
+    part = {**model, "vocab": {piece: at for piece, at in kept.items() if piece in model["vocab"]}}
     if model["type"] == "BPE":
         merges = zip(model["merges"], _merges(model), strict=True)
-        found["merges"] = [
-            merge for merge, (parts, whole) in merges if whole in kept and all(one in kept for one in parts)
+        part["merges"] = [
+            merge for merge, (parts, whole) in merges if whole in kept and all(piece in kept for piece in parts)
         ]
-    return found
+    return part
 
 
 def made_of(model: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Of each piece that is merged, the two that it is merged from first; those of later merges come later."""
-    found: dict[str, tuple[str, str]] = {}
+    """Merged piece → the two pieces of its first merge, in the order of merges."""
+    merged: dict[str, tuple[str, str]] = {}
     if model["type"] == "BPE":
         for parts, whole in _merges(model):
-            found.setdefault(whole, parts)
-    return found
+            merged.setdefault(whole, parts)
+    return merged
 
 
 def _merges(model: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:
-    """The two pieces of each merge, and what becomes of them."""
+    """The two pieces of each merge, and the piece that they become."""
     prefix = model.get("continuing_subword_prefix") or ""
     for merge in model["merges"]:
         one, other = merge.split(" ") if isinstance(merge, str) else merge

@@ -1,4 +1,4 @@
-"""The weights of a transformer by its names and by ours, and which shapes they have."""
+"""The weights of a transformer: their names there, our names, and their shapes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ class Shape:
 
     Attributes:
         family: its `model_type`.
-        layout: of this type.
+        layout: the layout of this type.
         vocabulary, positions, segments: rows of the tables that are summed; 0: there is no such table.
         embedding: columns of these tables.
         hidden: width of the layers.
-        layers: how often weights are applied one after the other.
-        blocks: how many weights there are for them; mostly as many.
-        heads, keys: heads with queries, and those with keys and values.
-        head_dim: dimensions of each.
-        neurons: of each layer.
-        buckets: of distances; 0: scores do not rest on them.
-        biased: the maps that have a bias, and `norm`.
-        padding: the id whose place the positions are counted from; None: every piece has the place where it stands.
+        layers: number of layers.
+        blocks: number of sets of weights, which layers may share; mostly one for each layer.
+        heads, keys: heads with queries, and heads with keys and values.
+        head_dim: dimensions of a head.
+        neurons: neurons of each layer.
+        buckets: buckets of distances; 0: scores do not depend on distances.
+        biased: the linear layers that have a bias, and `norm`.
+        padding: the id from whose position the positions are counted; None: every piece has the position where it
+            occurs.
     """
 
     family: str
@@ -63,11 +64,11 @@ class Shape:
     def sizes(
         self, *, positions: int, out: int, segments: int = 0, dense: int = 0, behind: tuple[str, ...] = ()
     ) -> Sizes:
-        """As an encoder is made.
+        """The sizes from which an encoder is built.
 
         Args:
-            positions, segments, out, dense: as there.
-            behind: the weights that follow the pooling, by name.
+            positions, segments, out, dense: as in `Sizes`.
+            behind: names of the weights after the pooling.
         """
         return Sizes(
             positions=positions,
@@ -88,9 +89,9 @@ class Weight:
     """A weight that a transformer must have.
 
     Attributes:
-        ours, theirs: its names.
-        shape: of ours.
-        part, parts: which part of theirs it is, of how many along the rows.
+        ours, theirs: our name, and its name in the transformer.
+        shape: shape of our weight.
+        part, parts: the number of the part of their weight that it is, and of all parts, along the rows.
     """
 
     ours: str
@@ -101,12 +102,12 @@ class Weight:
 
     @property
     def whole(self) -> tuple[int, ...]:
-        """The shape of theirs."""
+        """The shape of their weight."""
         return (self.shape[0] * self.parts, *self.shape[1:])
 
 
 def weights_of(shape: Shape) -> list[Weight]:
-    """All weights that vectors rest on."""
+    """All weights on which vectors depend."""
     layout, embedding, hidden = shape.layout, shape.embedding, shape.hidden
     found = [Weight(ours="word", theirs=f"{layout.word[0]}.weight", shape=(shape.vocabulary, embedding))]
     if layout.position:
@@ -127,8 +128,8 @@ def weights_of(shape: Shape) -> list[Weight]:
 
 def _of_block(shape: Shape, block: int) -> list[Weight]:
     layout, hidden, neurons = shape.layout, shape.hidden, shape.neurons
-    asked, told = shape.heads * shape.head_dim, shape.keys * shape.head_dim
-    shapes = {"query": (asked, hidden), "key": (told, hidden), "value": (told, hidden), "output": (hidden, asked)}
+    queries, keys = shape.heads * shape.head_dim, shape.keys * shape.head_dim
+    shapes = {"query": (queries, hidden), "key": (keys, hidden), "value": (keys, hidden), "output": (hidden, queries)}
     shapes |= {"gate": (neurons, hidden), "up": (neurons, hidden), "down": (hidden, neurons)}
     prefix, found = layout.layer.format(block), list[Weight]()
     for name, theirs in layout.maps.items():
@@ -155,20 +156,20 @@ def _norm(ours: str, theirs: str, width: int, *, bias: bool) -> list[Weight]:
 
 
 def rests_on(name: str, layout: Layout) -> bool:
-    """Whether vectors can rest on a weight, by its name in a file, perhaps with a prefix: of no head and no pooler."""
+    """Whether vectors can depend on a weight, by its name in a file, which may have a prefix."""
     return any(name.startswith(part) or f".{part}" in name for part in layout.inside)
 
 
 def checked_weights(held: Mapping[str, Tensor], shape: Shape, where: str) -> dict[str, Tensor]:
-    """The weights that vectors rest on, whatever model they were saved as part of.
+    """The weights on which vectors depend, from files that may hold a larger model.
 
     Args:
-        held: of the files; perhaps with a prefix such as `bert.`, and with heads for other tasks.
-        shape: as config.json says.
-        where: the model.
+        held: the tensors of the files, perhaps with a prefix such as `bert.`, and with heads for other tasks.
+        shape: the shape that config.json gives.
+        where: the model, for errors.
 
     Raises:
-        AutopruneError: some are missing, of another shape, or more than config.json has a place for.
+        AutopruneError: weights are missing, have another shape, or have no place according to config.json.
     """
     own = _own(held, shape.layout, where)
     wanted = {weight.theirs: weight.whole for weight in weights_of(shape)}
@@ -176,7 +177,7 @@ def checked_weights(held: Mapping[str, Tensor], shape: Shape, where: str) -> dic
     if missing:
         raise AutopruneError(
             f"task.model: {where}: {_weights(missing)} missing from its files, such as {missing[0]}; a model with "
-            "random weights in it is nothing to compress."
+            "random weights in it cannot be compressed."
         )
     for name, sizes in wanted.items():
         if tuple(own[name].shape) != sizes:
@@ -188,7 +189,7 @@ def checked_weights(held: Mapping[str, Tensor], shape: Shape, where: str) -> dic
     if more:
         raise AutopruneError(
             f"task.model: {where}: {_weights(more)} in its files for which a {shape.family} of {shape.layers} layers "
-            f"has no place, such as {more[0]}; without them its vectors would be others."
+            f"has no place, such as {more[0]}; without them its vectors would differ."
         )
     return {name: own[name] for name in wanted}
 
@@ -198,7 +199,7 @@ def _inside(name: str, layout: Layout) -> bool:
 
 
 def _own(held: Mapping[str, Tensor], layout: Layout, where: str) -> dict[str, Tensor]:
-    """The weights without their prefix, and with the names that layer norms and word tables have today."""
+    """The weights without their prefix, with today's names of layer norms and word tables."""
     words = [f"{name}.weight" for name in layout.word]
     word = next((word for word in words if any(name.endswith(word) for name in held)), words[0])
     prefixes = {name.removesuffix(word) for name in held if name.endswith(word)}
@@ -225,7 +226,7 @@ def _own(held: Mapping[str, Tensor], layout: Layout, where: str) -> dict[str, Te
             found[stem + renamed.get(dot + last, dot + last)] = tensor
     for other in words:
         if other in found and other != words[0]:
-            tensor = found.pop(other)  # the same table, which some files hold twice
+            tensor = found.pop(other)  # some files hold this table twice
             found.setdefault(words[0], tensor)
     return found
 
@@ -242,37 +243,37 @@ def _some(names: Iterable[str]) -> str:
 def named_weights(weights: Mapping[str, Tensor], shape: Shape, *, pairs: bool = False) -> dict[str, Tensor]:
     """The transformer's weights by our names.
 
-    Where texts are read one by one, what every token of the first (and only) segment adds to the positions is added to
-    them. Where positions are counted from the padding, the first row is the padding's.
+    For single texts, all tokens have the first token type, so its row is added to the positions. If positions are
+    counted from the padding, the first row is that of the padding.
 
     Args:
-        weights: by those of `transformers`.
-        shape: that they have.
-        pairs: whether texts are read two by two, and told apart by segments where there are several.
+        weights: the weights by their names in `transformers`.
+        shape: the shape of the transformer.
+        pairs: whether the model reads pairs of texts, told apart by token types if there are several.
     """
-    found = {}
-    for one in weights_of(shape):
-        whole = weights[one.theirs]
-        found[one.ours] = whole if one.parts == 1 else whole.chunk(one.parts)[one.part]
-    if "position" in found:
-        found["position"] = found["position"][shape.padding or 0 :]
-    if "segment" in found and not (pairs and shape.segments > 1):
-        found["position"] = found["position"] + found.pop("segment")[0]
-    if "distances" in found:
-        found["distances"] = found["distances"].T
+    ours = {}
+    for weight in weights_of(shape):
+        whole = weights[weight.theirs]
+        ours[weight.ours] = whole if weight.parts == 1 else whole.chunk(weight.parts)[weight.part]
+    if "position" in ours:
+        ours["position"] = ours["position"][shape.padding or 0 :]
+    if "segment" in ours and not (pairs and shape.segments > 1):
+        ours["position"] = ours["position"] + ours.pop("segment")[0]
+    if "distances" in ours:
+        ours["distances"] = ours["distances"].T
     if shape.layout.root_words:
-        found["word"] = found["word"] * torch.tensor(shape.hidden**0.5)
+        ours["word"] = ours["word"] * torch.tensor(shape.hidden**0.5)
     if shape.layout.gains_from_one:
-        found |= {name: gain + 1 for name, gain in found.items() if name.endswith(".norm")}
-    return found
+        ours |= {name: gain + 1 for name, gain in ours.items() if name.endswith(".norm")}
+    return ours
 
 
 def their_weights(found: Mapping[str, Tensor], shape: Shape) -> dict[str, Tensor]:
-    """The other way around: our weights by the names of `transformers`.
+    """The inverse of `named_weights`: our weights by their names in `transformers`.
 
     Args:
-        found: by our names, `segment` and all positions among them.
-        shape: that they have.
+        found: the weights by our names, with `segment` and all positions.
+        shape: the shape of the transformer.
     """
     own = dict(found)
     if "distances" in own:
@@ -282,8 +283,8 @@ def their_weights(found: Mapping[str, Tensor], shape: Shape) -> dict[str, Tensor
     if shape.layout.gains_from_one:
         own |= {name: gain - 1 for name, gain in own.items() if name.endswith(".norm")}
     parts: dict[str, list[Tensor]] = {}
-    for one in sorted(weights_of(shape), key=lambda one: one.part):
-        parts.setdefault(one.theirs, []).append(own[one.ours])
+    for weight in sorted(weights_of(shape), key=lambda weight: weight.part):
+        parts.setdefault(weight.theirs, []).append(own[weight.ours])
     return {name: _joined(tensors) for name, tensors in parts.items()}
 
 

@@ -1,4 +1,4 @@
-"""What an encoder is timed on: requests of so many texts, made up of so many tokens or taken as they are."""
+"""The requests that an encoder is timed on: texts of a given number of tokens, or the user's texts as they are."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from autoprune.errors import AutopruneError, nearest
 
 TEXTS, QUERIES, DOCUMENTS = "texts", "queries", "documents"
 SOURCES = (TEXTS, QUERIES, DOCUMENTS)
-"""Whose texts a request can take as they are: those of `task.texts`, or of `task.data.retrieval`."""
+"""Sources whose texts a request can take as they are: `task.texts`, and `task.data.retrieval`."""
 
 DEFAULT = ("1x32", "1x16", "1x128", "32x32")
 
 REQUESTS = 7
-"""Different requests of each workload, in turn. An odd number: each second one is timed, of a model against itself each
-fourth, and of an even number some would never be."""
+"""Different requests of each workload, which take turns. The number is odd, because only every second request is timed
+(every fourth when a model is compared with itself): of an even number, some would never be timed."""
 
 MOST_TEXTS, MOST_TOKENS = 4096, 2**15
 
@@ -33,8 +33,9 @@ class Workload:
     """Requests of one kind.
 
     Attributes:
-        texts: in a request.
-        tokens: of each text, to the dense model; or one of `SOURCES`, whose texts are taken as long as they are.
+        texts: texts in a request.
+        tokens: tokens of each text, as the dense model counts them; or one of `SOURCES`, whose texts are taken as they
+            are.
     """
 
     texts: int
@@ -45,28 +46,28 @@ def read_workloads(told: Mapping[str, str] | None, *, there: Sequence[str] = SOU
     """What is timed, by name: `{query: 1x16, index: 32xdocuments}`; the first is what `latency_ms` means.
 
     Args:
-        told: by name, texts of a request x tokens of each, or x one of `SOURCES`; None: the usual ones.
-        there: of `SOURCES`, those that the task has texts of.
+        told: by name, `TEXTSxTOKENS` or `TEXTSxSOURCE` with one of `SOURCES`; None: the default workloads.
+        there: the sources of which the task has texts.
 
     Raises:
-        AutopruneError: one cannot be read, or has no texts.
+        AutopruneError: a workload cannot be read, or its source has no texts.
     """
     if told is None:
         told = {name: name for name in DEFAULT}
     if not told:
-        raise AutopruneError("task.workloads: one at least must be given, or null for the usual ones.")
-    return {name: _read(name, said, there) for name, said in told.items()}
+        raise AutopruneError("task.workloads: at least one must be given, or null for the default workloads.")
+    return {name: _read(name, workload, there) for name, workload in told.items()}
 
 
-def _read(name: str, said: str, there: Sequence[str]) -> Workload:
+def _read(name: str, workload: str, there: Sequence[str]) -> Workload:
     where = f"task.workloads.{name}"
     if not re.fullmatch(r"[\w-]+", name):
-        raise AutopruneError(f"{where}: a name has letters, digits, _ and - only, for it is read as latency_ms.NAME.")
-    match = re.fullmatch(r"(\d+)x(\d+|[a-z]+)", str(said))
+        raise AutopruneError(f"{where}: a name has letters, digits, _ and - only, since it becomes latency_ms.NAME.")
+    match = re.fullmatch(r"(\d+)x(\d+|[a-z]+)", str(workload))
     if match is None or not 1 <= int(match[1]) <= MOST_TEXTS:
         raise AutopruneError(
             f"{where}: TEXTSxTOKENS must be given, such as 1x16 or 32x256, or 32xtexts for texts as long as your own, "
-            f"with 1 to {MOST_TEXTS} texts, but got {said!r}."
+            f"with 1 to {MOST_TEXTS} texts, but got {workload!r}."
         )
     texts, tokens = int(match[1]), match[2]
     if tokens.isdecimal():
@@ -86,10 +87,10 @@ def make_requests(
     """The requests of each workload; the same at every call.
 
     Args:
-        tokenizer: of the dense model.
-        own: the user's texts by their source, as the model is asked for them. Made-up requests consist of words of
-            `TEXTS`, which follow one another.
-        workloads: by name.
+        tokenizer: that of the dense model.
+        own: the user's texts, with prompts, by source. Requests of a given number of tokens consist of consecutive
+            words of `TEXTS`.
+        workloads: the workloads by name.
     """
     draw, words = np.random.default_rng(0), " ".join(own[TEXTS]).split()
 
@@ -97,15 +98,15 @@ def make_requests(
         return len(tokenizer.encode([text])[0])
 
     def made_up(tokens: int) -> str:
-        # Whole words until the next one would be too much; what is missing then is filled with a short one.
+        # Whole words until the next one would be too much; short words fill the rest.
         start = int(draw.integers(len(words)))
         fit = bisect_right(range(1, tokens + 1), tokens, key=lambda count: length(_run(words, start, count)))
         taken = max(1, fit)
-        found = _run(words, start, taken)
-        if taken == 1:  # a text without spaces is one word, perhaps longer than all that is asked for
-            found = found[: bisect_right(range(1, len(found) + 1), tokens, key=lambda end: length(found[:end]))]
-        missing = tokens - length(found)
-        return found + " a" * missing
+        run = _run(words, start, taken)
+        if taken == 1:  # a text without spaces is one word, which may be longer than the request
+            run = run[: bisect_right(range(1, len(run) + 1), tokens, key=lambda end: length(run[:end]))]
+        missing = tokens - length(run)
+        return run + " a" * missing
 
     def text(tokens: int | str) -> str:
         if isinstance(tokens, int):
@@ -114,12 +115,13 @@ def make_requests(
         return among[int(draw.integers(len(among)))]
 
     return {
-        name: [[text(one.tokens) for _ in range(one.texts)] for _ in range(REQUESTS)] for name, one in workloads.items()
+        name: [[text(workload.tokens) for _ in range(workload.texts)] for _ in range(REQUESTS)]
+        for name, workload in workloads.items()
     }
 
 
 def asking(served: SentenceEncoder, requests: Sequence[Request]) -> Callable[[], object]:
-    """Asks for one of the requests after the other."""
+    """A function that answers one request at each call, in turn."""
     turn = {"next": 0}
 
     def ask() -> object:

@@ -1,1 +1,1 @@
-"""Tables of any family, written for other libraries."""
+"""Exports of tables to the formats of other libraries."""

@@ -1,7 +1,7 @@
 """Tables as plain arrays: `.npy`, safetensors, parquet.
 
-What is written for vectors is read again by `task=vectors task.vectors=…`, what is written for a recommender by
-`task=interactions task.model=…`, of parquet but for what is added to all scores.
+`task=vectors task.vectors=…` reads exported vectors again, `task=interactions task.model=…` an exported recommender,
+whose parquet files lack the constant that is added to all scores.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Numpy(TableFormat):
-    """`NAME.npy`, and beside it `NAME_ids.json` and, where there are any, `NAME_bias.npy`."""
+    """`NAME.npy` with `NAME_ids.json` and, if the table has a bias, `NAME_bias.npy`."""
 
     name = "numpy"
 
     def put(self, exported: Exported, draft: Path) -> dict[str, Any]:
-        import numpy as np  # here, because to ask what can be written nobody waits for it
+        import numpy as np  # here, because listing the formats does not need it
 
         for name, table in exported.tables.items():
             np.save(draft / f"{name}.npy", table.vectors)
@@ -42,8 +42,8 @@ class Numpy(TableFormat):
         if not asking:
             return code + "print(model.shape)"
         bias = f" + numpy.load({f'{shown}/{searched}_bias.npy'!r})" if searched in said["biased"] else ""
-        asked = f"numpy.load({f'{shown}/{asking[0]}.npy'!r})[0]"
-        return code + f"print(numpy.argsort(-(model @ {asked}{bias}))[:10])"
+        query = f"numpy.load({f'{shown}/{asking[0]}.npy'!r})[0]"
+        return code + f"print(numpy.argsort(-(model @ {query}{bias}))[:10])"
 
     def files(self, said: Mapping[str, Any]) -> str:
         text = listed(said, {name: f"`{name}.npy`, float32" for name in said["tables"]})
@@ -52,7 +52,7 @@ class Numpy(TableFormat):
 
 
 class Safetensors(TableFormat):
-    """`model.safetensors` with `NAME.weight` and `NAME.bias`, as two `torch.nn.Embedding` are kept."""
+    """`model.safetensors` with `NAME.weight` and `NAME.bias`, named as in a torch module of embeddings."""
 
     name = "safetensors"
 
@@ -61,13 +61,13 @@ class Safetensors(TableFormat):
         import safetensors.numpy
 
         tensors = {f"{name}.weight": table.vectors for name, table in exported.tables.items()}
-        tensors |= {f"{name}.bias": one.bias for name, one in exported.tables.items() if one.bias is not None}
+        tensors |= {f"{name}.bias": table.bias for name, table in exported.tables.items() if table.bias is not None}
         if exported.constant:
             tensors["global_bias"] = np.array([exported.constant], dtype=np.float32)
         if exported.projection is not None:
             tensors["projection"] = exported.projection
-        held = {name: np.ascontiguousarray(one) for name, one in tensors.items()}
-        (draft / "model.safetensors").write_bytes(safetensors.numpy.save(held, metadata={"format": "pt"}))
+        contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+        (draft / "model.safetensors").write_bytes(safetensors.numpy.save(contiguous, metadata={"format": "pt"}))
         for name, table in exported.tables.items():
             write_ids(table, draft / f"{name}_ids.json")
         return {}
@@ -85,18 +85,18 @@ class Safetensors(TableFormat):
 
 
 class Parquet(TableFormat):
-    """A table of id and vector, and of bias where there are any."""
+    """A table with the columns `id` and `vector`, and `bias` if there is one."""
 
     name = "parquet"
 
     def lost(self, exported: Exported) -> list[str]:
-        found, constant = super().lost(exported), f"{exported.constant:.7g}"
+        losses, constant = super().lost(exported), f"{exported.constant:.7g}"
         if exported.constant:
-            found.append(
-                f"The {constant} that is added to all scores stands in `{SETTINGS}` alone; who reads the tables again "
-                f"gives it: task.model.global_bias={constant}."
+            losses.append(
+                f"The constant {constant}, which is added to all scores, is only in `{SETTINGS}`; to read the tables "
+                f"again, set task.model.global_bias={constant}."
             )
-        return found
+        return losses
 
     def put(self, exported: Exported, draft: Path) -> dict[str, Any]:
         need("pyarrow", "parquet", "--format parquet")
@@ -123,7 +123,7 @@ class Parquet(TableFormat):
 
 
 def write_projection(exported: Exported, draft: Path) -> None:
-    """Writes what queries are multiplied by, where that is anything, as `projection.npy`."""
+    """Writes the matrix that queries are multiplied by, if there is one, as `projection.npy`."""
     import numpy as np
 
     if exported.projection is not None:

@@ -1,12 +1,12 @@
-"""An index of Faiss that is asked as the artifact is, in codes as narrow as the artifact's where Faiss has such.
+"""A Faiss index that takes the same queries as the artifact, with codes as narrow as the artifact's if Faiss has them.
 
-    index.faiss                 of the rows that are searched, and ids.json: what they are called
-    user.npy, user_ids.json     of a recommender: the queries
+    index.faiss, ids.json       the rows that are searched, and their ids
+    user.npy, user_ids.json     for a recommender: the queries
 
-Faiss normalises, projects and pads queries by itself. Codes of product quantisation are the artifact's own, unless
-rows have lengths of their own. Those of 8 and 4 bits have a scale for each row there, and for each dimension in Faiss
-(`IndexScalarQuantizer`): they are made anew, and `settings.json` says how much of the exact answers they find. All else
-is float32.
+Faiss itself normalises, projects and pads the queries. Codes of product quantisation are those of the artifact, unless
+it also stores a length for each row. For codes of 8 and 4 bits, the artifact has a scale per row, but Faiss one per
+dimension (`IndexScalarQuantizer`). So these codes are computed again, and `settings.json` says how many of the exact
+answers they find. Everything else is float32.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from autoprune.packing.product import PackedProduct
 
 SCALED: dict[float, str] = {8: "SQ8", 4: "SQ4"}
-"""What Faiss calls its codes of few bits."""
+"""Bits of codes → Faiss's name for them."""
 
 ASKED, BEST = 256, 10
-"""Queries that tell how much of the exact answers an index finds, and answers of each."""
+"""How many queries, and how many answers of each, are compared with the exact answers."""
 
 
 class Faiss(TableFormat):
@@ -37,15 +37,15 @@ class Faiss(TableFormat):
     def lost(self, exported: Exported) -> list[str]:
         kind, table = precision(exported), exported.tables[exported.searched]
         lacking = [f"the bias of the {name}" for name, other in exported.asking.items() if other.bias is not None]
-        lacking += [f"the {exported.constant:.7g} that is added to all"] if exported.constant else []
-        said = [f"Scores lack {' and '.join(lacking)}, which changes no order."] if lacking else []
+        lacking += [f"the constant {exported.constant:.7g}"] if exported.constant else []
+        omitted = [f"Scores lack {' and '.join(lacking)}; the order of answers is the same."] if lacking else []
         if kind in SCALED.values():
-            anew = (
-                f"Codes of {table.packed.bits} bits are made anew as Faiss's {kind}, which has a scale for each "
-                "dimension and none for each row: answers change, the card says by how much."
+            recoded = (
+                f"Codes of {table.packed.bits} bits are computed again as Faiss's {kind}, which has a scale for each "
+                "dimension instead of each row. This changes answers; the card says by how much."
             )
-            return [anew, *said]
-        return [WIDENED, *said] if table.coded and kind == "float32" else said
+            return [recoded, *omitted]
+        return [WIDENED, *omitted] if table.coded and kind == "float32" else omitted
 
     def put(self, exported: Exported, draft: Path) -> dict[str, Any]:
         import numpy as np
@@ -63,10 +63,10 @@ class Faiss(TableFormat):
             write_ids(other, draft / f"{name}_ids.json")
         lossy = kind in SCALED.values() and len(rows)
         inside = table.bias is not None
-        shapes = {name: [len(one.vectors), one.vectors.shape[1] + inside] for name, one in exported.tables.items()}
-        # nothing is added to what the files give: the one bias is in the rows, and what else there is changes no order
-        said: dict[str, Any] = {"tables": shapes, "biased": [], "constant": 0.0, "bias_inside": inside}
-        return {**said, "precision": kind, f"overlap@{BEST}": _overlap(index, exported, rows) if lossy else 1.0}
+        shapes = {name: [len(each.vectors), each.vectors.shape[1] + inside] for name, each in exported.tables.items()}
+        # The bias of the rows is inside the index; other biases and the constant do not change the order of answers.
+        settings: dict[str, Any] = {"tables": shapes, "biased": [], "constant": 0.0, "bias_inside": inside}
+        return {**settings, "precision": kind, f"overlap@{BEST}": _overlap(index, exported, rows) if lossy else 1.0}
 
     def code(self, said: Mapping[str, Any], shown: str) -> str:
         code = f"import faiss, numpy; model = faiss.read_index({f'{shown}/index.faiss'!r}); "
@@ -81,28 +81,28 @@ class Faiss(TableFormat):
         text = (
             f"- `index.faiss`: {rows:,} x {dim} in {said['precision']}, a row for each id of `ids.json`, in that order"
         )
-        text += "\n" + listed(said, {name: f"`{name}.npy`, float32, as the index is asked" for name in asking})
+        text += "\n" + listed(said, {name: f"`{name}.npy`, float32, queries for the index" for name in asking})
         if said["bias_inside"]:
-            text += "\n\nThe bias is one more dimension: a query has a 1 there."
-        found = said[f"overlap@{BEST}"]
+            text += "\n\nThe bias is one more dimension, in which queries have a 1."
+        overlap = said[f"overlap@{BEST}"]
         if said["precision"] in SCALED.values():
-            text += f"\n\nOf the {BEST} best rows in the artifact, the index finds {found:.1%} in the mean."
+            text += f"\n\nOf the {BEST} best rows in the artifact, the index finds {overlap:.1%} on average."
         return text.replace("\n\n\n", "\n\n")
 
 
 def precision(exported: Exported) -> str:
-    """In what an index holds its rows: `PQ`, `SQ8`, `SQ4` or `float32`."""
+    """How an index stores its rows: `PQ`, `SQ8`, `SQ4` or `float32`."""
     table = exported.tables[exported.searched]
     if table.packed.pattern == "product":
-        lengths = "scale" in table.packed.tensors  # of each row: an index of codes has no place for them
-        plain = table.bias is None and exported.similarity != "cosine" and not lengths
-        return "PQ" if plain else "float32"
-    known = table.packed.pattern in ("full", "bitmask", "columns")
-    return SCALED.get(table.packed.bits, "float32") if known else "float32"
+        has_lengths = "scale" in table.packed.tensors  # one for each row, which `IndexPQ` cannot store
+        same_codes = table.bias is None and exported.similarity != "cosine" and not has_lengths
+        return "PQ" if same_codes else "float32"
+    scalar = table.packed.pattern in ("full", "bitmask", "columns")
+    return SCALED.get(table.packed.bits, "float32") if scalar else "float32"
 
 
 def _rows(exported: Exported) -> Numbers:
-    """The rows as an index holds them, float32 [rows, dim]: of length 1 for cosine, a bias behind them."""
+    """The rows of an index, float32 [rows, dim]: normalised for cosine, with the bias as their last column."""
     import numpy as np
 
     table = exported.tables[exported.searched]
@@ -115,7 +115,7 @@ def _rows(exported: Exported) -> Numbers:
 
 
 def _queries(exported: Exported, vectors: Numbers) -> Numbers:
-    """Vectors as an index is asked, float32 [n, dim]: a 1 behind them where there is a bias."""
+    """Vectors as queries for an index, float32 [n, dim]: with a 1 as their last column if rows have a bias."""
     import numpy as np
 
     biased = exported.tables[exported.searched].bias is not None
@@ -123,7 +123,7 @@ def _queries(exported: Exported, vectors: Numbers) -> Numbers:
 
 
 def _index(faiss: Any, exported: Exported, rows: Numbers, kind: str) -> Any:
-    """The index of some rows, which takes queries of the original width."""
+    """An index of some rows that takes queries of the original width."""
     dim = rows.shape[1]
     metric = faiss.METRIC_L2 if exported.similarity == "euclidean" else faiss.METRIC_INNER_PRODUCT
     if kind == "PQ":
@@ -145,14 +145,14 @@ def _index(faiss: Any, exported: Exported, rows: Numbers, kind: str) -> Any:
 
 
 def _product(faiss: Any, packed: PackedProduct, metric: int) -> Any:
-    """An empty index with the codebooks of a table, which takes rows of the table's width."""
+    """An empty index with the codebooks of a table that takes rows of the table's width."""
     import numpy as np
 
     book = packed.tensors["codebook"]
     runs, entries, width = book.shape
     bits = max(int(entries - 1).bit_length(), 1)
     centroids = np.zeros((runs, 2**bits, width), dtype=np.float32)
-    centroids[:] = book[:, :1]  # entries that are not there are the first once more
+    centroids[:] = book[:, :1]  # missing entries repeat the first
     centroids[:, :entries] = book
     index = faiss.IndexPQ(runs * width, runs, bits, metric)
     faiss.copy_array_to_vector(centroids.ravel(), index.pq.centroids)
@@ -163,17 +163,17 @@ def _product(faiss: Any, packed: PackedProduct, metric: int) -> Any:
 
 
 def _linear(faiss: Any, matrix: Numbers) -> Any:
-    """What multiplies queries by float32 [from, to]."""
+    """A transformation that multiplies queries by a matrix, float32 [from, to]."""
     import numpy as np
 
-    turn = faiss.LinearTransform(*matrix.shape, False)
-    faiss.copy_array_to_vector(np.ascontiguousarray(matrix.T).ravel(), turn.A)
-    turn.is_trained = True
-    return turn
+    transform = faiss.LinearTransform(*matrix.shape, False)
+    faiss.copy_array_to_vector(np.ascontiguousarray(matrix.T).ravel(), transform.A)
+    transform.is_trained = True
+    return transform
 
 
 def _overlap(index: Any, exported: Exported, rows: Numbers) -> float:
-    """Which share of the exact best rows an index finds, in the mean over some queries."""
+    """The share of the exact best rows that an index finds, averaged over some queries."""
     import numpy as np
 
     source = next(iter(exported.asking.values()), exported.tables[exported.searched])
@@ -181,15 +181,15 @@ def _overlap(index: Any, exported: Exported, rows: Numbers) -> float:
     wide = vectors if exported.projection is None else vectors @ exported.projection.T
     count = min(BEST, len(rows))
     found = index.search(np.ascontiguousarray(_queries(exported, wide)), count)[1]
-    asked = _queries(exported, vectors)
-    if exported.similarity == "euclidean":  # far from the rows float32 has no digits left for distances
+    queries = _queries(exported, vectors)
+    if exported.similarity == "euclidean":  # far from the origin, float32 has too few digits for distances
         centre = rows.mean(0)
-        rows, asked = rows - centre, asked - centre
-    scores = asked @ rows.T
+        rows, queries = rows - centre, queries - centre
+    scores = queries @ rows.T
     if exported.similarity == "euclidean":
         scores = 2 * scores - (rows**2).sum(1)
     best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
-    shared = [len(set(one) & set(other)) for one, other in zip(best.tolist(), found.tolist(), strict=True)]
+    shared = [len(set(exact) & set(ours)) for exact, ours in zip(best.tolist(), found.tolist(), strict=True)]
     return round(float(np.mean(shared)) / count, 4)
 
 

@@ -1,6 +1,6 @@
-"""What formats of tables have in common: `settings.json` beside them, and what is said of them.
+"""The base of all formats of tables: `settings.json`, and the description of the files.
 
-All hold float32 unless a format says otherwise: who reads them knows no codes of autoprune.
+Numbers are float32 unless a format says otherwise, because other libraries cannot read autoprune's codes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from autoprune.artifacts.exported import Exported, ExportedTable
 
 SETTINGS = "settings.json"
-"""What rows are, how they are compared and what was lost, beside the files of a format."""
+"""The file that describes the tables and how rows are compared."""
 
 COMPARED = {
     "dot": "Rows are compared by their dot products.",
@@ -25,32 +25,33 @@ COMPARED = {
     "euclidean": "Rows are compared by euclidean distance.",
 }
 
-WIDENED = "Codes of few bits, and zeros that were left out, become float32: the files are larger than the artifact."
+WIDENED = "Codes of few bits, and zeros that were not stored, become float32: the files are larger than the artifact."
 
 
 class TableFormat(Export):
     """A folder of tables that other libraries read."""
 
     def losses(self, folder: Path) -> list[str]:
-        found = handed_over(folder)
-        return [*self.lost(found), *found.losses]
+        exported = exported_tables(folder)
+        return [*self.lost(exported), *exported.losses]
 
     def lost(self, exported: Exported) -> list[str]:
-        """What tables lose by being written in this format."""
+        """What tables lose in this format, a sentence each."""
         return [WIDENED] if any(table.coded for table in exported.tables.values()) else []
 
     def fill(self, folder: Path, draft: Path) -> None:
-        found = handed_over(folder)
-        more = self.put(found, draft)
-        tables = {name: list(table.vectors.shape) for name, table in found.tables.items()}
-        said: dict[str, Any] = {"tables": tables, "searched": found.searched, "similarity": found.similarity}
-        said |= {"biased": [name for name, table in found.tables.items() if table.bias is not None]}
-        said |= {"width": None if found.projection is None else len(found.projection), "constant": found.constant}
-        write_json(draft / SETTINGS, {**said, **more})
+        exported = exported_tables(folder)
+        own = self.put(exported, draft)
+        shapes = {name: list(table.vectors.shape) for name, table in exported.tables.items()}
+        settings: dict[str, Any] = {"tables": shapes, "searched": exported.searched, "similarity": exported.similarity}
+        settings |= {"biased": [name for name, table in exported.tables.items() if table.bias is not None]}
+        width = None if exported.projection is None else len(exported.projection)
+        settings |= {"width": width, "constant": exported.constant}
+        write_json(draft / SETTINGS, {**settings, **own})
 
     @abstractmethod
     def put(self, exported: Exported, draft: Path) -> dict[str, Any]:
-        """Writes the files into an empty folder, and tells what else is to be known of them."""
+        """Writes the files into an empty folder, and returns the format's own entries of `settings.json`."""
 
     def use(self, folder: Path, shown: str) -> Use:
         said = json.loads((folder / SETTINGS).read_bytes())
@@ -59,26 +60,39 @@ class TableFormat(Export):
 
     @abstractmethod
     def code(self, said: Mapping[str, Any], shown: str) -> str:
-        """As in `Use`, by what `settings.json` says."""
+        """The code of `Use`.
+
+        Args:
+            said: the content of `settings.json`.
+            shown: the folder, as the code names it.
+        """
 
     @abstractmethod
     def files(self, said: Mapping[str, Any]) -> str:
-        """Which file holds what, as Markdown."""
+        """The content of each file, as Markdown.
+
+        Args:
+            said: the content of `settings.json`.
+        """
 
 
-def handed_over(folder: Path) -> Exported:
-    """The tables of the artifact in a folder, as it holds them.
+def exported_tables(folder: Path) -> Exported:
+    """The tables of the artifact in a folder.
 
     Raises:
-        AutopruneError: it is damaged, or of a kind that has none.
+        AutopruneError: the artifact is damaged, or its kind has no tables to export.
     """
-    from autoprune.artifacts import artifact  # here, because to ask what can be written nobody waits for numpy
+    from autoprune.artifacts import artifact  # here, because listing the formats does not need numpy
 
     return artifact.load(folder, prefer="memory").exported()
 
 
 def scored(said: Mapping[str, Any]) -> str:
-    """How answers follow from the tables, as Markdown."""
+    """How scores are computed from the tables, as Markdown.
+
+    Args:
+        said: the content of `settings.json`.
+    """
     searched, biased = said["searched"], said["biased"]
     asking = [name for name in said["tables"] if name != searched]
     if asking:
@@ -96,7 +110,8 @@ def listed(said: Mapping[str, Any], files: Mapping[str, str]) -> str:
     """A line for each table: its file, its shape, its ids.
 
     Args:
-        files: of each table, by its name: what holds it, and in which type.
+        said: the content of `settings.json`.
+        files: the file and type of each table that is listed, by the table's name.
     """
     lines = [
         f"- {files[name]}: {rows:,} x {dim}, a row for each id of `{name}_ids.json`, in that order"
@@ -107,7 +122,7 @@ def listed(said: Mapping[str, Any], files: Mapping[str, str]) -> str:
 
 
 def write_ids(table: ExportedTable, path: Path) -> None:
-    """Writes the ids of a table as a list of texts."""
+    """Writes the ids of a table as a JSON list."""
     write_json(path, table.ids)
 
 

@@ -1,1 +1,1 @@
-"""A study judged: what must hold, who beats whom, what to pick."""
+"""How a study is judged: requirements, Pareto fronts, and which candidate to pick."""

@@ -1,4 +1,4 @@
-"""The front: the feasible candidates that no other feasible one beats, what fell from it, and what to pick."""
+"""The front: the feasible candidates that no other feasible candidate beats, what fell from it, and what to pick."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from autoprune.record.looks import Looks
 from autoprune.record.point import Point, all_names, columns
 from autoprune.record.record import Record
 
-if TYPE_CHECKING:  # to look at a front nobody should wait for pandas
+if TYPE_CHECKING:  # importing pandas takes long, and showing a front does not need it
     import pandas as pd
 
 NOTHING_TRIED = "Only the baseline was measured so far: search on, with presets, looks or trials."
@@ -32,21 +32,21 @@ NOTHING_TRIED = "Only the baseline was measured so far: search on, with presets,
 class Front:
     """A Pareto front; iterating gives its points, best quality first.
 
-    The search proposes and the verification decides: of what is feasible and was verified, that is on the front which
-    still meets the requirements and which no other that does beats, the baseline included. A point of the search's
-    front that was not verified stays until it is.
+    The search proposes and the verification decides. A verified candidate is on the front if its verified values still
+    meet the requirements, and no other candidate whose values do, the baseline included, beats it. A point of the
+    search's front that is not verified yet stays on the front until it is.
 
     Args:
         record: the study.
-        limits: what is asked for in place of its own requirements.
+        limits: requirements that replace those of the study.
 
     Attributes:
         requirements: what must hold.
-        candidates: those that can be written in the format of the limits; all of the study's in its own.
+        candidates: those that can be written in the format of the limits; in autoprune's own format, all.
         points: the front.
 
     Raises:
-        AutopruneError: the limits cannot be read, or name what is not measured.
+        AutopruneError: the limits cannot be read, or name a reading that is not measured.
     """
 
     def __init__(self, record: Record, limits: Limits = UNCHANGED) -> None:
@@ -64,8 +64,8 @@ class Front:
             if not point.candidate.rejected and all(name in point.found for name in needed)
         ]
         self._pool = Pool(self._measured, self.requirements, record.objectives)
-        late = [point for point in self.searched if not point.verified]
-        self.points = sorted([*self._best, *late], key=by_quality)
+        unverified = [point for point in self.searched if not point.verified]
+        self.points = sorted([*self._best, *unverified], key=by_quality)
 
     def __len__(self) -> int:
         return len(self.points)
@@ -75,17 +75,17 @@ class Front:
 
     @property
     def format(self) -> str:
-        """What candidates must be writable in."""
+        """The format that candidates must be writable in."""
         return self.limits.format
 
     @property
     def feasible(self) -> list[Point]:
-        """Every candidate that meets the requirements by the search's measurements."""
+        """The candidates that meet the requirements, by the search's measurements."""
         return self._pool.feasible
 
     @property
     def searched(self) -> list[Point]:
-        """Those of the feasible that no other beats, by the same measurements."""
+        """The search's front: the feasible candidates that no other beats, by the search's measurements."""
         return self._pool.searched
 
     @property
@@ -95,13 +95,13 @@ class Front:
 
     @cached_property
     def _best(self) -> list[Point]:
-        """Of what was verified and held, that which no other beats."""
-        held = self._pool.held
-        return [held[at] for at in front_of([point.verified for point in held], self.record.objectives)]
+        """The candidates that still meet the requirements after verification and that no other beats."""
+        passed = self._pool.passed
+        return [passed[at] for at in front_of([point.verified for point in passed], self.record.objectives)]
 
     @cached_property
     def falls(self) -> list[Fall]:
-        """What the verification took from `searched`; never the baseline, which all are read against."""
+        """The points of `searched` that fell; never the baseline, to which all others are compared."""
         stay = {0, *(point.number for point in self._best)}
         return [
             explain_fall(point, self._best, self.requirements, self.record.objectives)
@@ -111,25 +111,26 @@ class Front:
 
     @property
     def columns(self) -> list[str]:
-        """What a table shows beside the usual: other main metrics, what else is traded off, and what is required.
+        """The additional columns of a table: other main metrics, other objectives, and every required reading.
 
-        In the order of the study's readings, so that no floor is about something that nobody sees.
+        In the order of the study's readings. So no requirement is about a value that the table does not show.
         """
         names = self.record.names
-        first = next((name for name in names if name.startswith("latency_ms.")), "")
-        always = {"quality", self.record.metric, "worst_slice", "size_bytes", "latency_ms", first}
-        traded = (OBJECTIVES[name][0] for name in self.record.objectives)
-        wanted = {*self.record.metrics, *traded, *(item.reading for item in self.requirements.items)} - always
+        first_workload = next((name for name in names if name.startswith("latency_ms.")), "")
+        always = {"quality", self.record.metric, "worst_slice", "size_bytes", "latency_ms", first_workload}
+        objectives = (OBJECTIVES[name][0] for name in self.record.objectives)
+        wanted = {*self.record.metrics, *objectives, *(item.reading for item in self.requirements.items)} - always
         return [name for name in names if name in wanted]
 
     def pick(self, *, prefer: str | None = None, verified: bool = True) -> Point:
-        """The point that is best in one objective; of equal ones the best in quality.
+        """The point that is best in one objective; among equal points, the one with the best quality.
 
-        What was verified and did not hold is never picked, and nothing that was not verified where the whole front was.
+        A candidate that misses a requirement after verification is never picked. If the whole front of the search was
+        verified, only verified candidates are.
 
         Args:
             prefer: one of `OBJECTIVES`; by default what the requirements prefer.
-            verified: whether what the verification found counts.
+            verified: whether verified values count.
 
         Raises:
             AutopruneError: no candidate is feasible (the message names the nearest), or `prefer` is unknown.
@@ -137,17 +138,17 @@ class Front:
         prefer = prefer or self.requirements.prefer
         if prefer not in OBJECTIVES:
             raise unknown("objective", prefer, OBJECTIVES)
-        found = self._pool.pick(prefer, verified=verified)
-        if found is None and OBJECTIVES[prefer][0] not in self.record.names:
+        best = self._pool.pick(prefer, verified=verified)
+        if best is None and OBJECTIVES[prefer][0] not in self.record.names:
             raise AutopruneError(
-                f"study {self.record.name!r} measured nothing called {OBJECTIVES[prefer][0]}; prefer another objective."
+                f"study {self.record.name!r} did not measure {OBJECTIVES[prefer][0]}; prefer another objective."
             )
-        if found is None:
+        if best is None:
             raise AutopruneError(self.explain_empty())
-        return found
+        return best
 
     def picks(self, *, verified: bool = True) -> dict[str, Point | None]:
-        """What each shipped profile would pick; None where nothing is feasible under it.
+        """What each shipped profile would pick; None if no candidate is feasible under it.
 
         Args:
             verified: as in `pick`.
@@ -166,9 +167,9 @@ class Front:
 
     @property
     def finalists(self) -> list[Point]:
-        """What is verified: the baseline, the search's front, what a profile would pick, and the other presets.
+        """The candidates to verify: the baseline, the search's front, the picks of the profiles, and all presets.
 
-        Of what was verified for other limits that is among them which has come to stand on the front.
+        A candidate that was verified under other limits is among them if that put it on the front.
         """
         picked = [point for point in self.picks(verified=False).values() if point]
         presets = [point for point in self.candidates if point.candidate.name != TRIAL]
@@ -177,57 +178,69 @@ class Front:
 
     @property
     def floor(self) -> float:
-        """The lowest ratio of quality that counts: the requirements' floor, or `LOWEST_FLOOR`."""
+        """The lowest ratio of quality that counts: the floor of the requirements, or `LOWEST_FLOOR`."""
         return self.requirements.floor(self.record.metric)
 
     @property
     def hypervolume(self) -> float:
-        """How much the front covers; see `autoprune.fronts.pareto.hypervolume`."""
-        return hypervolume([point.known for point in self._whole], self.record.objectives, floor=self.floor)
+        """How much the front covers; see `autoprune.fronts.pareto.hypervolume`.
+
+        By verified values once all of the search's front is verified, by the search's values until then: values on
+        test data are not mixed with those on validation data, which are too good because the search chose by them.
+        """
+        if not self.verified:
+            return self.searched_hypervolume
+        return hypervolume([point.known for point in self._comparable], self.record.objectives, floor=self.floor)
+
+    @property
+    def searched_hypervolume(self) -> float:
+        """How much the search's front covers, by the search's measurements; it never falls as a search goes on."""
+        return hypervolume([point.found for point in self.searched], self.record.objectives, floor=self.floor)
 
     @cached_property
     def knee(self) -> Point | None:
         """Where the front bends most; see `autoprune.fronts.pareto.knee`."""
-        at = knee([point.known for point in self._whole], self.record.objectives, floor=self.floor)
-        return None if at is None else self._whole[at]
+        at = knee([point.known for point in self._comparable], self.record.objectives, floor=self.floor)
+        return None if at is None else self._comparable[at]
 
     @cached_property
-    def _whole(self) -> list[Point]:
-        """The points that can be compared in every objective: one that another machine verified has no latency here."""
+    def _comparable(self) -> list[Point]:
+        """The points with a value for every objective; a point that another machine verified has no latency here."""
         needed = [OBJECTIVES[name][0] for name in self.record.objectives]
         return [point for point in self.points if all(name in point.known for name in needed)]
 
     def thinned(self, count: int) -> list[Point]:
-        """At most `count` points that stand for the whole front; see `autoprune.fronts.pareto.spread_out`."""
-        kept = spread_out([point.known for point in self._whole], self.record.objectives, count, floor=self.floor)
-        return [self._whole[at] for at in sorted(kept)]
+        """At most `count` points that represent the whole front; see `autoprune.fronts.pareto.spread_out`."""
+        kept = spread_out([point.known for point in self._comparable], self.record.objectives, count, floor=self.floor)
+        return [self._comparable[at] for at in sorted(kept)]
 
     def told_apart(self, one: Point, other: Point) -> bool:
-        """Whether the quality of two verified points differs by more than chance; by their paired bootstrap."""
+        """Whether the quality of two verified points differs by more than chance, by a paired bootstrap."""
         return bool(apart([one, other])[0, 1])
 
     @cached_property
     def letters(self) -> dict[int, str]:
-        """Letters by number: of verified points those share one that cannot be told apart; the baseline among them."""
+        """The letters of verified points and the baseline, by number: points that share one cannot be told apart."""
         shown = {point.number: point for point in [self.record.baseline, *self.points] if point.draws}
         return letters(sorted(shown.values(), key=by_quality))
 
     @cached_property
-    def optimism(self) -> float | None:
-        """How much choosing on test data flatters the front; see `autoprune.fronts.optimism`. None: not verified."""
+    def optimism(self) -> dict[str, float]:
+        """How much too good the front looks because test data chose it, by reading; see `autoprune.fronts.optimism`.
+
+        The readings are the metric that `quality` means, and every reading with a floor. Empty before verification.
+        """
         points = [point for point in self.searched if point.number and point.draws]
-        return optimism(
-            points, self.record.objectives, floor=max(self.requirements.floors(self.record.metric), default=0.0)
-        )
+        return optimism(points, self.record.objectives, self.requirements, metric=self.record.metric)
 
     @cached_property
     def promises(self) -> Promises | None:
-        """What the study's looks promise under the same requirements; None where none was taken."""
+        """The study's looks, judged by the same requirements; None if there are no looks."""
         return self._promises(self.record.looks, beside=None)
 
     @cached_property
     def closer(self) -> Promises | None:
-        """The same of its closer looks, which are never held against others; None where none was taken."""
+        """The study's closer looks, judged in the same way and never together with others; None if there are none."""
         return self._promises(self.record.closer_looks, beside=self.promises)
 
     def _promises(self, looks: Looks, *, beside: Promises | None) -> Promises | None:
@@ -245,11 +258,11 @@ class Front:
         return promises
 
     def infeasible(self) -> Infeasible:
-        """Why nothing, or so little, is feasible."""
+        """Why no candidate is feasible, or so few are."""
         return explain(self.candidates, self.requirements, measuring=self.record.verb("verify", "--all"))
 
     def explain_empty(self) -> str:
-        """Why nothing is feasible, or nothing held, as a text for people."""
+        """Why no candidate is feasible, or why all fell, in words."""
         if not self.candidates:
             return self.format_note
         return self._explain_falls() if self.falls else self.infeasible().text
@@ -257,38 +270,39 @@ class Front:
     def _explain_falls(self) -> str:
         lines = [all_fell(self.falls)]
         lines += [f"  #{fall.point.number} {fall.point.candidate.summary}: {fall.reason}" for fall in self.falls]
-        return "\n".join([*lines, f"Loosen a requirement, take another profile (--for), or {SEARCH_ON}."])
+        return "\n".join([*lines, f"Loosen a requirement, use another profile (--for), or {SEARCH_ON}."])
 
     def explain_dense(self) -> str:
-        """Why the pick is the dense model: nothing else fits, or held, or it is best in what is preferred."""
+        """Why the pick is the dense model: no other candidate is feasible, all fell, or none is better."""
         prefer = self.requirements.prefer
-        able = [point for point in self._pool.able(verified=True) if point.number]
-        if lacking := [point for point in able if OBJECTIVES[prefer][0] not in point.found]:
+        pickable = [point for point in self._pool.pickable(verified=True) if point.number]
+        if unmeasured := [point for point in pickable if OBJECTIVES[prefer][0] not in point.found]:
             return (
-                f"Others fit, too, but of {len(lacking)} of {len(able)} {OBJECTIVES[prefer][0]} was not measured; what "
-                f"measures it:\n  {self.record.verb('verify', '--all')}"
+                f"Other candidates are feasible, but {OBJECTIVES[prefer][0]} was not measured for {len(unmeasured)} of "
+                f"{len(pickable)}; to measure it:\n  {self.record.verb('verify', '--all')}"
             )
-        if able:
+        if pickable:
             other = "latency" if prefer == "size" else "size"
-            return f"Others fit, too, but none is better in {prefer}; --prefer {other} looks for another thing."
+            return f"Other candidates are feasible, but none is better in {prefer}; try --prefer {other}."
         if len(self.candidates) == 1:
             return "" if self.format_note else NOTHING_TRIED
         return self._explain_falls() if self.falls else self.infeasible().text
 
     @property
     def format_note(self) -> str:
-        """How many candidates can't be written in the format, why, and what search finds others; empty if all can."""
+        """How many candidates can't be written in the format, why, and which search avoids that; empty if all can."""
         if len(self.candidates) == len(self.record.points):
             return ""
         points = [point for point in self.record.points if point.number] or self.record.points
-        found = [point.obstacles(self.format) for point in points]
-        return explain_obstacles(found, self.format, self.record.definition["space"])
+        obstacles = [point.obstacles(self.format) for point in points]
+        return explain_obstacles(obstacles, self.format, self.record.definition["space"])
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a point, indexed by candidate number; ratios to the baseline end in `_ratio`.
+        """One row per point, indexed by candidate number; ratios to the baseline end in `_ratio`.
 
-        Where points were verified, `test_…` is quality on test data and `verified_…` what was timed again, each with
-        the interval of a re-measurement's ratio in `_low` and `_high`, and the bound of the true one in `_bound`.
+        For verified points, `test_…` is quality on test data and `verified_…` the latency that was timed again. Their
+        `_low` and `_high` are the interval of the ratio that a second measurement would give, `_bound` is the bound of
+        the true ratio.
         """
         import pandas as pd
 

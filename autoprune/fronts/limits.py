@@ -1,4 +1,4 @@
-"""What somebody asks for in place of the study's own requirements: one value, from the command line to the pick."""
+"""Limits: requirements and a format, given on the command line or in Python, that replace the study's own."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Asked(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What is asked for in place of the study's own requirements; as it stands, nothing is.
+    """What replaces the study's own requirements; by default nothing does.
 
     Attributes:
-        floors, ceilings: in place of those on the same reading, e.g. `ndcg@20=0.97x` and `latency_ms=0.5x`.
-        profile: requirements in place of the study's, e.g. `latency_sensitive`, or the path of a YAML file.
-        prefer: `quality`, `size` or `latency`, in place of what the requirements prefer.
-        format: what candidates must be writable in, such as `sentence-transformers`; all are in `autoprune`.
+        floors, ceilings: replace the study's limits on the same readings, e.g. `ndcg@20=0.97x`, `latency_ms=0.5x`.
+        profile: replaces all requirements of the study, e.g. `latency_sensitive`, or the path of a YAML file.
+        prefer: `quality`, `size`, `latency` or `index`; replaces what the requirements prefer.
+        format: that candidates must be writable in, such as `sentence-transformers`; all are in `autoprune`.
 
     Raises:
-        AutopruneError: there is no such objective or format.
+        AutopruneError: the objective or the format is unknown.
     """
 
     floors: Sequence[str] = ()
@@ -46,19 +46,19 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("floors", "ceilings"):
-            given = getattr(self, name)
-            if isinstance(given, str):
-                raise AutopruneError(f"{name}: a list must be given, such as {name}=[{given!r}], but got {given!r}.")
-            object.__setattr__(self, name, tuple(given))
+            limits = getattr(self, name)
+            if isinstance(limits, str):
+                raise AutopruneError(f"{name}: a list must be given, such as {name}=[{limits!r}], but got {limits!r}.")
+            object.__setattr__(self, name, tuple(limits))
         if self.prefer is not None and self.prefer not in OBJECTIVES:
             raise unknown("objective", self.prefer, OBJECTIVES)
         check_format(self.format)
 
     def requirements(self, record: Record) -> Requirements:
-        """What must hold in a study.
+        """The requirements of a study under these limits.
 
         Raises:
-            AutopruneError: there is no such profile, a limit cannot be read, or it names what is not measured.
+            AutopruneError: the profile is unknown, a limit cannot be read, or it names a reading that is not measured.
         """
         names = record.names
         content = load_profile(self.profile) if self.profile else record.definition["requirements"]
@@ -66,20 +66,20 @@ class Limits:
         own = parse_requirements(content, names, where=where)
         flags = [parse_flag(floor, "min", names) for floor in self.floors]
         flags += [parse_flag(ceiling, "max", names) for ceiling in self.ceilings]
-        # An absolute one on quality is said of the first metric, and leaves what is said of the others.
+        # An absolute limit on quality replaces that of the first metric only; the limits on the other metrics stay.
         if any(item.reading == "quality" and not item.relative for item in flags):
             own = own.of_metrics(record.metrics)
-        taken = {name for item in flags for name in _replaced(item, own, record.metrics)}
-        items = [*(item for item in own.items if item.reading not in taken), *flags]
+        replaced = {name for item in flags for name in _replaced(item, own, record.metrics)}
+        items = [*(item for item in own.items if item.reading not in replaced), *flags]
         changed = dataclasses.replace(own, items=tuple(dict.fromkeys(items)), prefer=self.prefer or own.prefer)
         return changed.of_metrics(record.metrics)
 
     @property
     def flags(self) -> list[str]:
-        """The arguments of the command line that ask for the same."""
-        return [argument for pair in self._given() for argument in pair]
+        """These limits as arguments of the command line."""
+        return [argument for pair in self._options() for argument in pair]
 
-    def _given(self) -> Iterator[tuple[str, str]]:
+    def _options(self) -> Iterator[tuple[str, str]]:
         if self.profile:
             yield "--for", self.profile
         yield from (("--floor", floor) for floor in self.floors)
@@ -91,19 +91,20 @@ class Limits:
 
 
 def _replaced(item: Requirement, own: Requirements, metrics: Sequence[str]) -> set[str]:
-    """The readings whose limits an item stands in place of.
+    """The readings whose limits a given limit replaces.
 
-    One on `quality` leaves what requirements that say `quality` themselves say of a metric by its name beside that.
+    If the study's requirements have a limit on `quality`, a limit on `quality` replaces that one, and leaves limits on
+    metrics by their names.
     """
     if len(metrics) == 1:
-        alike = {"quality", *metrics}
-        return alike if item.reading in alike else {item.reading}
+        same = {"quality", *metrics}
+        return same if item.reading in same else {item.reading}
     if item.reading != "quality":
         return {item.reading}
     if not item.relative:
         return {"quality", metrics[0]}
-    says = any(one.reading == "quality" for one in own.items)
-    return {"quality"} if says else {"quality", *metrics}
+    has_quality = any(requirement.reading == "quality" for requirement in own.items)
+    return {"quality"} if has_quality else {"quality", *metrics}
 
 
 UNCHANGED = Limits()

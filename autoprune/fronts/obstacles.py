@@ -1,4 +1,4 @@
-"""Why candidates can't be written in a format, and which search finds others."""
+"""Why candidates can't be written in a format, and which search finds candidates that can."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ Keys = tuple[str, ...]
 """A path in a space."""
 
 
-def explain_obstacles(found: Sequence[Sequence[Obstacle]], format: str, space: Mapping[str, Any]) -> str:
+def explain_obstacles(obstacles: Sequence[Sequence[Obstacle]], format: str, space: Mapping[str, Any]) -> str:
     """How many candidates can't be written in a format, for which reasons, and the way out.
 
     Args:
-        found: of each candidate.
-        format: its name.
-        space: of the study, as its definition holds it.
+        obstacles: of each candidate; none if it can be written.
+        format: the name of the format.
+        space: the study's space, as its definition holds it.
     """
-    counts = Counter(obstacle for one in found for obstacle in one)
-    fit = sum(not one for one in found)
-    lines = [
-        f"{fit or 'none'} of {_candidates(len(found))} can be written in the format {format}. What stands in the way:"
-    ]
+    counts = Counter(obstacle for own in obstacles for obstacle in own)
+    writable = sum(not own for own in obstacles)
+    candidates = _candidates(len(obstacles))
+    lines = [f"{writable or 'none'} of {candidates} can be written in the format {format}. The obstacles:"]
     lines += [f"  {obstacle.reason} ({_candidates(count)})" for obstacle, count in counts.most_common()]
-    ways = dict.fromkeys(way for obstacle in counts for way in way_out(obstacle, space))
-    if ways:
-        lines.append(f"A search for such candidates: autoprune … {' '.join(ways)}")
+    overrides = dict.fromkeys(override for obstacle in counts for override in way_out(obstacle, space))
+    if overrides:
+        lines.append(f"To search for candidates that can: autoprune … {' '.join(overrides)}")
     return "\n".join(lines)
 
 
@@ -38,10 +37,11 @@ def _candidates(count: int) -> str:
 
 
 def way_out(obstacle: Obstacle, space: Mapping[str, Any]) -> list[str]:
-    """Overrides of a search whose candidates don't have an obstacle; none where its space has no such step.
+    """Overrides for a search whose candidates don't have an obstacle; none if the space has no step that causes it.
 
     Args:
-        space: of the study, as its definition holds it.
+        obstacle: to avoid.
+        space: the study's space, as its definition holds it.
     """
     paths = _places(space, obstacle.steps, ("space",), emptied=not obstacle.setting)
     if not obstacle.setting:
@@ -50,19 +50,19 @@ def way_out(obstacle: Obstacle, space: Mapping[str, Any]) -> list[str]:
 
 
 def _places(node: Any, steps: Collection[str], path: Keys, *, emptied: bool) -> list[Keys]:
-    """Where steps stand in a space: as stages, within one, under its `method`, or among what is chosen from.
+    """Where a space has some steps: as stages, within a stage, under its `method`, or among the options of a `choose`.
 
     Args:
-        node: what stands at `path`.
-        emptied: whether what holds nothing else is named in place of the steps in it.
+        node: the part of the space at `path`.
+        emptied: whether a part that holds nothing but these steps is named instead of them.
     """
     if not isinstance(node, Mapping):
         return []
-    found: list[Keys] = []
+    paths: list[Keys] = []
     for key, child in node.items():
         if key in steps:
-            found.append((*path, key))
+            paths.append((*path, key))
         elif len(path) == 1 or key in ("method", "choose"):
-            found += _places(child, steps, (*path, key), emptied=emptied)
-    whole = emptied and len(path) > 1 and node and all((*path, key) in found for key in node)
-    return [path] if whole else found
+            paths += _places(child, steps, (*path, key), emptied=emptied)
+    holds_nothing_else = emptied and len(path) > 1 and node and all((*path, key) in paths for key in node)
+    return [path] if holds_nothing_else else paths

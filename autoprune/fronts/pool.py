@@ -1,4 +1,4 @@
-"""What there is to choose from under requirements: the feasible candidates, and the best of them in one objective."""
+"""The candidates to choose from under some requirements, and the best of them in one objective."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from autoprune.record.point import Point
 
 
 class Pool:
-    """The candidates that meet requirements by the search's measurements.
+    """The candidates that meet some requirements, by the search's measurements.
 
     Args:
-        candidates: those that can be chosen at all: measured whole, in every objective.
+        candidates: those that can be chosen at all: fully measured, in every objective.
         requirements: what must hold.
         objectives: what the search trades off.
 
     Attributes:
-        feasible: those that meet the requirements, in the order of the candidates.
+        feasible: the candidates that meet the requirements, in the given order.
     """
 
     def __init__(self, candidates: Sequence[Point], requirements: Requirements, objectives: Sequence[str]) -> None:
@@ -29,13 +29,13 @@ class Pool:
 
     @cached_property
     def searched(self) -> list[Point]:
-        """Those of the feasible that no other beats, by the search's measurements; best quality first."""
+        """The search's front: the feasible candidates that no other beats, by its measurements; best quality first."""
         kept = front_of([point.found for point in self.feasible], self.objectives)
         return sorted((self.feasible[at] for at in kept), key=by_quality)
 
     @cached_property
-    def held(self) -> list[Point]:
-        """Those of the feasible that were verified, and meet the requirements by what the verification found too."""
+    def passed(self) -> list[Point]:
+        """The feasible candidates that were verified and still meet the requirements by their verified values."""
         return [point for point in self.feasible if point.verified and self.requirements.hold(point.verified)]
 
     @property
@@ -43,38 +43,39 @@ class Pool:
         """Whether every point of the search's front was verified."""
         return bool(self.searched) and all(point.verified for point in self.searched)
 
-    def able(self, *, verified: bool) -> list[Point]:
-        """What can be picked.
+    def pickable(self, *, verified: bool) -> list[Point]:
+        """The candidates that can be picked.
 
         Args:
-            verified: whether what the verification found counts. Then nothing is that was verified and did not hold,
-                and nothing that was not verified where the whole of the search's front was.
+            verified: whether verified values count. Then a candidate that misses a requirement after verification
+                cannot be picked, nor can an unverified one if the whole front of the search was verified.
         """
         if not verified:
             return self.feasible
-        return self.held if self.verified else [*self.held, *(point for point in self.feasible if not point.verified)]
+        if self.verified:
+            return self.passed
+        return [*self.passed, *(point for point in self.feasible if not point.verified)]
 
     def pick(self, prefer: str, *, verified: bool) -> Point | None:
-        """The candidate that is best in one objective, of equal ones the best in quality; None where there is none.
+        """The pickable candidate that is best in one objective, and among equals in quality; None if there is none.
 
-        It need not be on the front: an objective that the study did not search for can be preferred, too.
+        It need not be on the front, because an objective that the study did not optimise can be preferred, too.
 
         Args:
             prefer: the objective.
-            verified: as in `able`, of which it is one.
+            verified: as in `pickable`.
         """
         reading, larger = OBJECTIVES[prefer]
 
-        def badness(point: Point) -> tuple[float, float, int]:
-            found = point.known if verified and reading in point.known else point.found
-            value, quality = found[reading].ratio, found["quality"].ratio
+        def best_first(point: Point) -> tuple[float, float, int]:
+            read = point.known if verified and reading in point.known else point.found
+            value, quality = read[reading].ratio, read["quality"].ratio
             return (-value if larger else value, -quality, point.number)
 
-        return min(
-            (point for point in self.able(verified=verified) if reading in point.found), key=badness, default=None
-        )
+        measured = (point for point in self.pickable(verified=verified) if reading in point.found)
+        return min(measured, key=best_first, default=None)
 
 
 def by_quality(point: Point) -> float:
-    """Sorts the best quality first."""
+    """A sort key that puts the best quality first."""
     return -point.known["quality"].ratio

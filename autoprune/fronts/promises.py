@@ -1,4 +1,4 @@
-"""The looks of a study, judged as candidates are: held to the requirements, and the best of them found."""
+"""The looks of a study, judged like candidates: which meet the requirements, and which are on the front of looks."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ Readings = dict[str, Reading]
 
 
 class Promises:
-    """What looks promise, against the look at the dense model.
+    """Looks, compared with the look at the dense model.
 
-    Values are held to the requirements, whatever confidence these ask for: a look asks too little to be sure, and what
-    it chooses is measured. What a look cannot tell (milliseconds, memory, slices and metrics that it did not ask for or
-    of which the dense model has nothing) no requirement is held against. Multiplications stand for latency where it is
-    an objective. Main metrics are shrunk towards what is foretold by how near answers were to the dense model's.
+    Requirements apply to values, whatever confidence they ask for: a look uses too little data to be sure, and the
+    candidates that it chooses are measured. A requirement on what a look does not show counts as met: milliseconds,
+    memory, slices and metrics that it did not evaluate, or on which the dense model scores 0. If latency is an
+    objective, the number of multiplications replaces it. Main metrics are shrunk towards what nearness to the dense
+    model predicts.
 
     Args:
         dense: the look at the dense model.
-        baseline: the measurement of the dense model; an absolute floor on quality is the same share of it as of the
-            part that a look asks.
-        metrics: the main ones, first the one that quality means.
+        baseline: the measurement of the dense model. An absolute floor on quality becomes a share of its quality.
+        metrics: the main metrics; the first is the one that `quality` means.
         requirements: of the study.
         objectives: names in `OBJECTIVES`.
-        beside: promises of the looks to which these are closer.
+        beside: for closer looks, the promises of the other looks.
 
     Attributes:
-        allowed: the share of each main metric that may be lost, by its floor or else by that of quality.
-        turns: how often all that was taken in has come to be read otherwise.
+        allowed: the share of each main metric that may be lost, by its own floor or else by that of quality.
+        turns: how often all looks had to be read anew, because predictions changed.
     """
 
     def __init__(
@@ -52,30 +52,30 @@ class Promises:
     ) -> None:
         self.dense = dense
         self._shrinkage: Shrinkage = Shrinkage(beside._shrinkage if beside else None)
-        self._read = 0
+        self._read_at_turn = 0
         self.objectives = objectives
-        self._metrics, self._before, self._baseline = metrics, dense.measurement(), baseline
-        self._off: dict[str, dict[str, float]] = {}  # by key, and metric: how much more than foretold there is
-        self._found: dict[tuple[str, int], tuple[Look, Readings, float]] = {}
-        told = {name for name, reading in self.readings(dense).items() if reading.value > 0}
-        self._items = [
-            (item, _by_value(item, baseline, metrics[0]), item.reading in told and item.reading != "latency_ms")
+        self._metrics, self._dense_measured, self._baseline = metrics, dense.measurement(), baseline
+        self._corrections: dict[str, dict[str, float]] = {}  # by key and metric: measured ratio - predicted ratio
+        self._judged: dict[tuple[str, int], tuple[Look, Readings, float]] = {}  # the float is the largest miss
+        shown = {name for name, reading in self.readings(dense).items() if reading.value > 0}
+        self._items = [  # each with the form that is applied to looks, and whether a look shows its reading
+            (item, _by_value(item, baseline, metrics[0]), item.reading in shown and item.reading != "latency_ms")
             for item in requirements.items
         ]
-        usual = requirements.floor(metrics[0])
-        self.allowed = {metric: 1.0 - self._floor_of(metric, usual) for metric in metrics}
+        default_floor = requirements.floor(metrics[0])
+        self.allowed = {metric: 1.0 - self._floor_of(metric, default_floor) for metric in metrics}
         self.add(dense)
 
     def add(self, *looks: Look) -> None:
-        """Takes looks in; of those that failed nothing is known."""
+        """Adds looks; failed ones are ignored."""
         for look in looks:
-            if not look.failed and (look.key, look.epochs) not in self._found:
+            if not look.failed and (look.key, look.epochs) not in self._judged:
                 self._learn(look)
-                self._take(look)
+                self._judge(look)
 
     @property
     def floor(self) -> float:
-        """Of quality, relative to the dense model; an absolute one counts as a share as well."""
+        """The floor on quality, relative to the dense model; an absolute floor is converted to a ratio."""
         return 1.0 - self.allowed[self._metrics[0]]
 
     @property
@@ -83,130 +83,133 @@ class Promises:
         return self._shrinkage.turns
 
     def corrected(self, measured: Mapping[str, Measurement], *, kin: Callable[[Look], str]) -> Promises:
-        """The same, but main metrics of what was measured read as that, and those of its kin as much more or less.
+        """A copy in which measured main metrics replace predicted ones, and the error of these corrects their kin.
 
-        Kin differ in their codes alone. What a look errs about them is mostly the same for all, as the texts are that
-        it asks (`studies/closer_looks`).
+        Kin are looks that differ only in their codes. A look errs about all of them by nearly the same, because it uses
+        the same texts (`studies/closer_looks`).
 
         Args:
-            measured: by key.
-            kin: what a look has in common with its kin.
+            measured: measurements by the key of a look.
+            kin: names the group of kin that a look belongs to.
         """
         looks = [look for look in self.looks if look.done and look.number]
-        off = {look.key: self._off_by(look, measured[look.key]) for look in looks if look.key in measured}
-        if not off:
+        errors = {look.key: self._error_of(look, measured[look.key]) for look in looks if look.key in measured}
+        if not errors:
             return self
-        families: dict[str, list[dict[str, float]]] = defaultdict(list)
+        by_kin: dict[str, list[dict[str, float]]] = defaultdict(list)
         for look in looks:
-            if look.key in off:
-                families[kin(look)].append(off[look.key])
-        made = copy.copy(self)
-        made._off = {look.key: off.get(look.key) or _mean(families[kin(look)]) for look in looks}
-        made._found = {}
+            if look.key in errors:
+                by_kin[kin(look)].append(errors[look.key])
+        corrected = copy.copy(self)
+        corrected._corrections = {look.key: errors.get(look.key) or _mean(by_kin[kin(look)]) for look in looks}
+        corrected._judged = {}
         for look in self.looks:
-            made._take(look)
-        return made
+            corrected._judge(look)
+        return corrected
 
-    def _off_by(self, look: Look, measured: Measurement) -> dict[str, float]:
-        """How much more of each main metric was measured than a look foretold, as a share of the dense model's."""
-        told, foretold = readings(measured, self._baseline, metrics=self._metrics), self.readings(look)
-        more = {
-            metric: told[metric].ratio - foretold[metric].ratio
+    def _error_of(self, look: Look, measured: Measurement) -> dict[str, float]:
+        """By how much a look was too pessimistic about each main metric, as a share of the dense model's value."""
+        actual, predicted = readings(measured, self._baseline, metrics=self._metrics), self.readings(look)
+        errors = {
+            metric: actual[metric].ratio - predicted[metric].ratio
             for metric in self._metrics
-            if metric in told and metric in foretold
+            if metric in actual and metric in predicted
         }
-        return {metric: share for metric, share in more.items() if math.isfinite(share)}
+        return {metric: share for metric, share in errors.items() if math.isfinite(share)}
 
     def _learn(self, look: Look) -> None:
+        """Lets the shrinkage learn from a look."""
         if look.near and look.number:
-            found = readings(look.measurement(), self._before, metrics=self._metrics)
-            for metric, seen in self._seen(look, found).items():
+            unshrunk = readings(look.measurement(), self._dense_measured, metrics=self._metrics)
+            for metric, seen in self._seen(look, unshrunk).items():
                 self._shrinkage.add(metric, look.epochs > 0, seen)
 
-    def _seen(self, look: Look, found: Readings) -> dict[str, Seen]:
-        """What a look shows to be lost of its nearness and of metrics, where both are known."""
-        seen = {
-            metric: (1 - near, 1 - found[metric].ratio, look.errors.get(metric, 0.0))
+    def _seen(self, look: Look, unshrunk: Readings) -> dict[str, Seen]:
+        """The loss of nearness and of the metric that a look shows, for each metric where both are finite."""
+        losses = {
+            metric: (1 - near, 1 - unshrunk[metric].ratio, look.errors.get(metric, 0.0))
             for metric, near in look.near.items()
-            if metric in found
+            if metric in unshrunk
         }
-        return {metric: told for metric, told in seen.items() if all(map(math.isfinite, told))}
+        return {metric: seen for metric, seen in losses.items() if all(map(math.isfinite, seen))}
 
-    def _take(self, look: Look) -> None:
-        found = self._readings(look)
-        missed = max(self._violations(found).values(), default=0.0)
-        self._found[look.key, look.epochs] = look, found, missed
+    def _judge(self, look: Look) -> None:
+        """Reads a look by what was learnt so far, and keeps the result."""
+        own = self._readings(look)
+        missed = max(self._violations(own).values(), default=0.0)
+        self._judged[look.key, look.epochs] = look, own, missed
 
     def _all(self) -> list[tuple[Look, Readings, float]]:
-        """What was taken in, as it is read by now."""
-        if self._read != self.turns:
-            self._read = self.turns
+        """All looks, read by what was learnt so far."""
+        if self._read_at_turn != self.turns:
+            self._read_at_turn = self.turns
             for look in self.looks:
-                self._take(look)
-        return list(self._found.values())
+                self._judge(look)
+        return list(self._judged.values())
 
     @property
     def looks(self) -> list[Look]:
-        """Those that were taken in, in their order."""
-        return [look for look, _, _ in self._found.values()]
+        """All looks that were added, in order."""
+        return [look for look, _, _ in self._judged.values()]
 
     def readings(self, look: Look) -> Readings:
-        """What a look read, as readings of a measurement are."""
-        if self._read != self.turns:
+        """The readings of a look, in the form of a measurement's."""
+        if self._read_at_turn != self.turns:
             self._all()
-        known = self._found.get((look.key, look.epochs))
-        return known[1] if known and known[0] is look else self._readings(look)
+        judged = self._judged.get((look.key, look.epochs))
+        return judged[1] if judged and judged[0] is look else self._readings(look)
 
     def _readings(self, look: Look) -> Readings:
-        found = readings(look.measurement(), self._before, metrics=self._metrics)
-        del found["memory_bytes"]
+        own = readings(look.measurement(), self._dense_measured, metrics=self._metrics)
+        del own["memory_bytes"]
         if look.near and look.number:
-            for metric, seen in self._seen(look, found).items():
-                self._set(found, metric, 1 - self._shrinkage.shrunk(metric, look.epochs > 0, seen))
-        for metric, more in self._off.get(look.key, {}).items() if look.done else ():
-            self._set(found, metric, found[metric].ratio + more)
-        counted = look.products and self.dense.products  # a model need not say how many there are
-        found["latency_ms"] = Reading(look.products, look.products / self.dense.products if counted else 1.0)
-        return found
+            for metric, seen in self._seen(look, own).items():
+                self._set(own, metric, 1 - self._shrinkage.shrunk(metric, look.epochs > 0, seen))
+        for metric, error in self._corrections.get(look.key, {}).items() if look.done else ():
+            self._set(own, metric, own[metric].ratio + error)
+        counted = look.products and self.dense.products  # a model need not count its multiplications
+        own["latency_ms"] = Reading(look.products, look.products / self.dense.products if counted else 1.0)
+        return own
 
-    def _set(self, found: Readings, metric: str, ratio: float) -> None:
-        """Has a main metric read as a ratio to the dense model's."""
-        value = ratio * self._before.quality[metric][WHOLE]
-        found[metric] = dataclasses.replace(found[metric], value=value, ratio=ratio)
-        found["quality"] = found[self._metrics[0]]
+    def _set(self, own: Readings, metric: str, ratio: float) -> None:
+        """Replaces the reading of a main metric by a ratio to the dense model's value."""
+        value = ratio * self._dense_measured.quality[metric][WHOLE]
+        own[metric] = dataclasses.replace(own[metric], value=value, ratio=ratio)
+        own["quality"] = own[self._metrics[0]]
 
     def gains(self, look: Look) -> list[float]:
-        """By objective, in their order: the ratio of quality, and how many doublings smaller and faster."""
-        found = self.readings(look)
-        ratios = {name: found[OBJECTIVES[name][0]].ratio for name in self.objectives}
+        """For each objective in order: the ratio of quality, or log2 of how many times smaller or faster."""
+        own = self.readings(look)
+        ratios = {name: own[OBJECTIVES[name][0]].ratio for name in self.objectives}
         return [ratio if name == "quality" else -math.log2(ratio) for name, ratio in ratios.items()]
 
     def lost(self, look: Look, *, than: Look) -> dict[str, float]:
-        """What a look has less than another of each main metric, as a share of the dense model's; of what is known."""
-        mine, theirs = self.readings(look), self.readings(than)
-        less = {metric: theirs[metric].ratio - mine[metric].ratio for metric in self._metrics if metric in mine}
-        return {metric: share for metric, share in less.items() if math.isfinite(share)}
+        """How much lower each main metric is than in another look, as a share of the dense model's; if it is finite."""
+        own, others = self.readings(look), self.readings(than)
+        lower = {metric: others[metric].ratio - own[metric].ratio for metric in self._metrics if metric in own}
+        return {metric: share for metric, share in lower.items() if math.isfinite(share)}
 
     def used(self, look: Look) -> float:
-        """How many times what may be lost a look lost, of the main metric of which that is most."""
+        """How much of the allowed loss a look used: 1 is all of it. Of several main metrics, the one that used most."""
         lost = self.lost(look, than=self.dense)
         return max((share / self.allowed[metric] for metric, share in lost.items()), default=0.0)
 
     def violations(self, look: Look) -> dict[str, float]:
-        """Of every requirement, in one order; above 0 is missed. What a look cannot tell is told as 0."""
+        """How far a look misses each requirement, in a fixed order; above 0 is missed. 0 if the look can't show it."""
         return self._violations(self.readings(look))
 
     def far_missed(self, look: Look, *, by: float) -> list[str]:
-        """What a look shows to be missed for good: floors on all rows, and the ceiling on size.
+        """The requirements that a look misses too far to recover: floors on the whole data, and the ceiling on size.
 
-        Slices are too faint in a look to give a recipe up for them.
+        Slices are too noisy in a look to reject a recipe for them.
 
         Args:
-            by: the share of a limit that must be missed.
+            look: to judge.
+            by: the share of a limit by which it must be missed.
         """
         violations = self.violations(look)
-        faint = {item.key for item, _, _ in self._items if item.reading == "worst_slice" or "." in item.reading}
-        return [item.text for item, _, _ in self._items if item.key not in faint and violations[item.key] > by]
+        noisy = {item.key for item, _, _ in self._items if item.reading == "worst_slice" or "." in item.reading}
+        return [item.text for item, _, _ in self._items if item.key not in noisy and violations[item.key] > by]
 
     def front(
         self,
@@ -215,39 +218,43 @@ class Promises:
         wanted: Callable[[Look], bool] = lambda look: True,
         slack: float = 0.0,
     ) -> list[Look]:
-        """The feasible looks that no other feasible one beats, by their values; the dense model's is left out.
+        """The feasible looks that no other feasible look beats, by their values; without the dense model's.
 
         Args:
-            among: the looks in question, which were taken in; None: all.
-            wanted: whether a look counts at all.
-            slack: a requirement that is missed by no larger share counts as met.
+            among: the looks to choose from, which were added before; None: all.
+            wanted: whether a look may be chosen.
+            slack: a requirement that is missed by at most this share counts as met.
         """
-        known = self._all()
-        asked = known if among is None else [self._found[look.key, look.epochs] for look in among]
-        held = [(look, found) for look, found, missed in asked if missed <= slack and wanted(look)]
-        points = [[found[OBJECTIVES[name][0]].ratio for name in self.objectives] for _, found in held]
+        all_judged = self._all()
+        judged = all_judged if among is None else [self._judged[look.key, look.epochs] for look in among]
+        feasible = [(look, own) for look, own, missed in judged if missed <= slack and wanted(look)]
+        points = [[own[OBJECTIVES[name][0]].ratio for name in self.objectives] for _, own in feasible]
         best = nondominated(points, maximise=[OBJECTIVES[name][1] for name in self.objectives])
-        return [held[at][0] for at in best if held[at][0].number]
+        return [feasible[at][0] for at in best if feasible[at][0].number]
 
     def thinned(self, looks: Sequence[Look], count: int, *, beside: Sequence[Look] = ()) -> list[Look]:
-        """At most `count` of them that stand for all, in the order of `autoprune.fronts.pareto.spread_out`.
+        """At most `count` looks that represent all, in the order of `autoprune.fronts.pareto.spread_out`.
 
         Args:
-            beside: those that stand for some of them already.
+            looks: to choose from.
+            count: the most to choose.
+            beside: looks that were chosen before.
         """
         among = [*beside, *looks]
         given = range(len(beside))
-        found = [self.readings(look) for look in among]
-        kept = spread_out(found, self.objectives, count + len(beside), floor=self.floor, given=given)
+        points = [self.readings(look) for look in among]
+        kept = spread_out(points, self.objectives, count + len(beside), floor=self.floor, given=given)
         return [among[at] for at in kept if at not in given]
 
     def box(self, look: Look, *, left: float = 1.0) -> list[float]:
-        """What a look covers by objective: quality above its floor, doublings smaller and faster than `SLOWEST` allows.
+        """What a look covers in each objective: quality above its floor, log2 of times smaller or faster.
 
-        Unlike in `hypervolume` a cost that is as it was leaves something, so that the others tell.
+        The latter count from `SLOWEST` x the dense model. So, unlike in `hypervolume`, an objective without any gain
+        does not hide gains in the others.
 
         Args:
-            left: of the quality that was lost, what is to count as lost.
+            look: whose box it is.
+            left: the share of the lost quality that counts as lost.
         """
         ratio = self.readings(look)["quality"].ratio
         spared = (1 - left) * max(0.0, 1 - ratio)
@@ -255,7 +262,7 @@ class Promises:
         return [ratio + spared - self.floor if name == "quality" else gain + math.log2(SLOWEST) for name, gain in gains]
 
     def nearest(self) -> list[Look]:
-        """All but the dense model's, those that miss the requirements by least first."""
+        """All looks except the dense model's, those that miss the requirements least first."""
         others = [(missed, look) for look, _, missed in self._all() if look.number]
         return [look for _, look in sorted(others, key=lambda pair: pair[0])]
 
@@ -265,58 +272,60 @@ class Promises:
         return self.covered([look for look, _, missed in self._all() if missed <= 0])
 
     def covered(self, front: Collection[Look]) -> float:
-        """How much feasible looks cover by themselves."""
+        """How much some feasible looks cover."""
         return hypervolume([self.readings(look) for look in front], self.objectives, floor=self.floor)
 
     def beaten(self, look: Look, by: Collection[Look], *, hope: float = 0.0) -> bool:
-        """Whether one of others costs no more, and is better by more than two standard errors of the difference.
+        """Whether another look costs no more and is better by more than two standard errors of the difference.
 
-        Costs are those among the objectives. Both looks are paired with the dense model; as if these two pairs had
-        nothing in common, which is cautious.
+        The costs are those among the objectives. The two errors, each of a paired comparison with the dense model, are
+        treated as independent, which is cautious.
 
         Args:
-            hope: ratio of quality that the look may still gain.
+            look: that may be beaten.
+            by: the other looks.
+            hope: the ratio of quality that the look may still gain.
         """
         metric = self._metrics[0]
         costs = [name for name, _ in (OBJECTIVES[name] for name in self.objectives) if name in COSTS]
-        mine = self.readings(look)
+        own = self.readings(look)
         for other in by:
-            theirs = self.readings(other)
+            others = self.readings(other)
             doubt = 2 * math.hypot(look.errors.get(metric, 0.0), other.errors.get(metric, 0.0))
-            as_cheap = all(theirs[name].ratio <= mine[name].ratio for name in costs)
-            if as_cheap and theirs["quality"].ratio - mine["quality"].ratio - hope > doubt:
+            as_cheap = all(others[name].ratio <= own[name].ratio for name in costs)
+            if as_cheap and others["quality"].ratio - own["quality"].ratio - hope > doubt:
                 return True
         return False
 
-    def _floor_of(self, metric: str, usual: float) -> float:
-        """The highest floor of a main metric, below 1; what is usual where it has none."""
+    def _floor_of(self, metric: str, default: float) -> float:
+        """The highest relative floor on a main metric that is below 1; `default` if it has none."""
         names = (metric, "quality") if metric == self._metrics[0] else (metric,)
-        floors = [judged for item, judged, _ in self._items if item.reading in names and not judged.ceiling]
-        return max((item.limit for item in floors if item.relative and item.limit < 1), default=usual)
+        floors = [applied for item, applied, _ in self._items if item.reading in names and not applied.ceiling]
+        return max((item.limit for item in floors if item.relative and item.limit < 1), default=default)
 
-    def _violations(self, found: Readings) -> dict[str, float]:
+    def _violations(self, own: Readings) -> dict[str, float]:
         return {
-            item.key: judged.violation(found[item.reading]) if told and item.reading in found else 0.0
-            for item, judged, told in self._items
+            item.key: applied.violation(own[item.reading]) if shown and item.reading in own else 0.0
+            for item, applied, shown in self._items
         }
 
 
 def _mean(shares: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each metric, of those that say it."""
-    told: dict[str, list[float]] = defaultdict(list)
-    for one in shares:
-        for metric, share in one.items():
-            told[metric].append(share)
-    return {metric: sum(found) / len(found) for metric, found in told.items()}
+    """The mean of each metric, over the mappings that have it."""
+    by_metric: dict[str, list[float]] = defaultdict(list)
+    for mapping in shares:
+        for metric, share in mapping.items():
+            by_metric[metric].append(share)
+    return {metric: sum(values) / len(values) for metric, values in by_metric.items()}
 
 
 def _by_value(item: Requirement, baseline: Measurement, metric: str) -> Requirement:
-    """A requirement as looks are held to it: without confidence, and relative to the dense model if it is a floor."""
-    judged = dataclasses.replace(item, confidence=None)
+    """A requirement as it applies to looks: without confidence; an absolute floor becomes relative to the baseline."""
+    unsure = dataclasses.replace(item, confidence=None)
     if item.ceiling or item.relative:
-        return judged
+        return unsure
     values = {
         reading_name(name, part): value for name, parts in baseline.quality.items() for part, value in parts.items()
     }
     before = values.get(metric if item.reading == "quality" else item.reading, 0.0)
-    return dataclasses.replace(judged, limit=item.limit / before, relative=True) if before > 0 else judged
+    return dataclasses.replace(unsure, limit=item.limit / before, relative=True) if before > 0 else unsure

@@ -1,12 +1,12 @@
-"""What must hold: floors and ceilings on measurements, absolute or relative to the baseline.
+"""Requirements: floors and ceilings on measurements, absolute or relative to the baseline.
 
 quality:     {drop: 2%}      at most 2 % below the baseline
 ndcg@20:     {min: 0.97x}    at least 0.97 of the baseline's; {min: 0.31} is absolute
 latency_ms:  {max: 0.5x}     or {max: 4.0}
 size_bytes:  {max: 10MB}
-vector_bytes: {max: 0.25x}   of the vector that is stored of each text
-recall@20:   {drop: 1%, confidence: 0.95}      the bound holds instead of the value: 95 % sure of at most 1 % below
-prefer:      latency         which objective a pick maximises among what is feasible
+vector_bytes: {max: 0.25x}   the stored vector of each text
+recall@20:   {drop: 1%, confidence: 0.95}      the bound must hold, not only the value: 95 % sure of at most 1 % below
+prefer:      latency         the objective in which a pick is the best of the feasible candidates
 """
 
 from __future__ import annotations
@@ -30,23 +30,29 @@ OBJECTIVES: dict[str, tuple[str, bool]] = {
 """Objective → (the reading it stands for, whether larger is better)."""
 
 USUAL = ("quality", "size", "latency")
-"""Objectives of a search that is told none."""
+"""The default objectives of a search."""
 
 COUNTED = ("size", "index")
 """Objectives that are counted: their values have no error."""
 
 COSTS = ("size_bytes", "memory_bytes", "vector_bytes", "latency_ms")
-"""Readings of which less is better, and so take ceilings; all others take floors."""
+"""Readings of which less is better; they take ceilings, all others floors."""
 
 BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
+DOUBT = " (only by its bound: the value holds)"
+"""Follows a requirement that only the bound misses."""
+
+UNDECIDED = " (too near to tell: with other test data it might be met)"
+"""Follows a requirement that is missed by less than the uncertainty of the value."""
+
 LOWEST_FLOOR = 0.9
-"""The ratio of quality below which nothing counts for the hypervolume, where no floor says otherwise."""
+"""Without a floor on quality, candidates below this ratio do not count for the hypervolume."""
 
 
 def is_cost(name: str) -> bool:
-    """Whether less of a reading is better."""
+    """Whether less is better for a reading."""
     return name.split(".")[0] in COSTS
 
 
@@ -55,10 +61,11 @@ class Requirement:
     """One floor or ceiling.
 
     Attributes:
-        reading: what is held to it.
+        reading: the name of the reading that it limits.
         ceiling: whether the value must stay at or below the limit; a floor otherwise.
         limit: as a ratio to the baseline if `relative`, else in the unit of the reading; above 0.
-        confidence: one-sided, with which the true value must hold; None: the measured value must.
+        relative: whether the limit is a ratio.
+        confidence: with which the true value must meet the limit, one-sided; None: the measured value must meet it.
     """
 
     reading: str
@@ -69,22 +76,29 @@ class Requirement:
 
     @property
     def text(self) -> str:
-        """As people read it: `quality >= 0.99x (95 % sure)`."""
+        """For people: `quality >= 0.99x (95 % sure)`."""
         return f"{self._limit} ({100 * self.confidence:.10g} % sure)" if self.confidence else self._limit
 
     @property
     def key(self) -> str:
-        """As the journals of searches name it, old ones too."""
+        """For the journals of searches, which older versions wrote in the same way."""
         return f"{self._limit} ({self.confidence:.10g})" if self.confidence else self._limit
+
+    @property
+    def flag(self) -> str:
+        """For the command line: `--floor quality=0.99x:0.95`."""
+        sure = f":{self.confidence:.10g}" if self.confidence else ""
+        kind, unit = "max" if self.ceiling else "floor", "x" if self.relative else ""
+        return f"--{kind} {self.reading}={self.limit:.10g}{unit}{sure}"
 
     @property
     def _limit(self) -> str:
         return f"{self.reading} {'<=' if self.ceiling else '>='} {self.limit:.10g}{'x' if self.relative else ''}"
 
     def violation(self, reading: Reading) -> float:
-        """How far beyond the limit, as a fraction of the limit; at most 0 if the requirement holds.
+        """How far a reading is beyond the limit, as a share of the limit; at most 0 if the requirement holds.
 
-        What does not bind holds; what nobody knows (a bound without an error) does not.
+        A reading that does not bind meets every requirement. An unknown bound meets none.
         """
         if not reading.binds:
             return 0.0
@@ -94,19 +108,19 @@ class Requirement:
         return (value - self.limit if self.ceiling else self.limit - value) / self.limit
 
     def doubted(self, reading: Reading) -> bool:
-        """Whether it is missed for doubt alone: the bound is beyond the limit, the value is not."""
+        """Whether only the bound of a reading misses it; the value does not."""
         return self.violation(reading) > 0 >= dataclasses.replace(self, confidence=None).violation(reading)
 
     def undecided(self, reading: Reading) -> bool:
-        """Whether its value misses it, and by so little that as many other users or timings may find it met.
+        """Whether a reading's value misses it by so little that with other users or timings it might be met.
 
-        That is so where the value's bound to the other side, with 95 % confidence, meets the limit.
+        That is so if the bound on the good side of the value, with 95 % confidence, meets the limit.
         """
         missed = dataclasses.replace(self, confidence=None).violation(reading) > 0
         return missed and self._met(self._bound(reading, upper=not self.ceiling))
 
     def bound(self, reading: Reading) -> float:
-        """What is true of the reading with 95 % confidence, in the unit of the limit; nan where nobody knows."""
+        """The bound of a reading, by the confidence or else 95 %, in the unit of the limit; nan if unknown."""
         return self._bound(reading, upper=self.ceiling)
 
     def _bound(self, reading: Reading, *, upper: bool) -> float:
@@ -116,19 +130,47 @@ class Requirement:
         return ratio if self.relative else ratio * reading.value / reading.ratio
 
     def _met(self, value: float) -> bool:
-        """By a value in the unit of the limit; never by nan."""
+        """Whether a value in the unit of the limit meets it; nan does not."""
         return value <= self.limit if self.ceiling else value >= self.limit
 
     def sure(self, reading: Reading) -> bool | None:
-        """Whether its bound holds, too; None where nobody knows the bound."""
+        """Whether the bound of a reading meets it, too; None if the bound is unknown."""
         bound = self.bound(reading)
         return None if math.isnan(bound) else self._met(bound)
 
+    def thinly(self, reading: Reading) -> bool:
+        """Whether the bound that decides comes from too few processes to know what others would time.
+
+        It is accepted all the same: a search times in one process, and could meet no such requirement otherwise.
+        """
+        return self.confidence is not None and not reading.sure
+
     def judged(self, reading: Reading) -> float:
-        """What is compared with the limit: the value or the ratio, or the bound of the ratio."""
+        """The number that is compared with the limit: the value, the ratio, or the bound of the ratio, sure or not."""
         if self.confidence is not None:
             return reading.bound(self.confidence, upper=self.ceiling)
         return reading.ratio if self.relative else reading.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Miss:
+    """A requirement that is missed.
+
+    Attributes:
+        item: the requirement.
+        by: how far it is missed, as a share of the limit.
+        doubted, undecided: see the methods of `Requirement`.
+    """
+
+    item: Requirement
+    by: float
+    doubted: bool
+    undecided: bool
+
+    @property
+    def text(self) -> str:
+        """The requirement and the size of the miss, in words."""
+        return f"{self.item.text} by {self.by:.1%} of the limit{DOUBT * self.doubted}{UNDECIDED * self.undecided}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +179,8 @@ class Requirements:
 
     Attributes:
         items: what must hold.
-        prefer: what is picked.
-        left_out: readings that were named with null: `quality` is not said of such a metric.
+        prefer: the objective in which the pick is best.
+        left_out: readings that null was given for; a limit on `quality` does not apply to such a metric.
     """
 
     items: tuple[Requirement, ...]
@@ -146,28 +188,29 @@ class Requirements:
     left_out: tuple[str, ...] = ()
 
     def of_metrics(self, metrics: Sequence[str]) -> Requirements:
-        """The same where `quality` is said of every main metric by its name, as far as no requirement names it itself.
+        """The same requirements, but a relative limit on `quality` becomes one limit on each main metric.
 
-        An absolute limit is in the unit of the first metric, and stays said of it alone.
+        A metric that has a limit of its own keeps that one. An absolute limit on `quality` is in the unit of the first
+        metric and remains as it is.
 
         Args:
-            metrics: the main ones; one alone stays `quality`.
+            metrics: the main metrics; a single one remains `quality`.
         """
         named = {item.reading for item in self.items}.union(self.left_out)
-        found: list[Requirement] = []
+        items: list[Requirement] = []
         for item in self.items:
             if item.reading == "quality" and item.relative:
                 rest = [metric for metric in metrics if metric not in named]
-                found += [dataclasses.replace(item, reading=metric) if len(metrics) > 1 else item for metric in rest]
+                items += [dataclasses.replace(item, reading=metric) if len(metrics) > 1 else item for metric in rest]
             else:
-                found.append(item)
-        return dataclasses.replace(self, items=tuple(dict.fromkeys(found)))
+                items.append(item)
+        return dataclasses.replace(self, items=tuple(dict.fromkeys(items)))
 
     def floors(self, metric: str) -> list[float]:
-        """The lowest ratios of quality that are allowed.
+        """The relative floors on quality.
 
         Args:
-            metric: that `quality` means.
+            metric: the metric that `quality` means.
         """
         return [item.limit for item in self.items if item.reading in ("quality", metric) and item.relative]
 
@@ -175,38 +218,47 @@ class Requirements:
         """The lowest ratio of quality that counts for a hypervolume: the highest floor, or `LOWEST_FLOOR`."""
         return max((limit for limit in self.floors(metric) if limit < 1), default=LOWEST_FLOOR)
 
-    def violations(self, found: Mapping[str, Reading]) -> dict[str, float]:
-        """By requirement text, in one order; what is not measured yet is left out."""
-        return {item.text: item.violation(found[item.reading]) for item in self.items if item.reading in found}
+    def violations(self, readings: Mapping[str, Reading]) -> dict[str, float]:
+        """How far each requirement is missed, by its text, in a fixed order; without those not measured yet."""
+        return {item.text: item.violation(readings[item.reading]) for item in self.items if item.reading in readings}
 
-    def unmeasured(self, found: Mapping[str, Reading]) -> list[str]:
-        """The readings that are required, and not measured yet."""
-        return list(dict.fromkeys(item.reading for item in self.items if item.reading not in found))
+    def misses(self, readings: Mapping[str, Reading]) -> list[Miss]:
+        """The requirements that are measured and missed, in a fixed order."""
+        measured = [(item, readings[item.reading]) for item in self.items if item.reading in readings]
+        return [
+            Miss(item=item, by=by, doubted=item.doubted(reading), undecided=item.undecided(reading))
+            for item, reading in measured
+            if (by := item.violation(reading)) > 0
+        ]
 
-    def hold(self, found: Mapping[str, Reading]) -> bool:
-        """Whether everything is measured and nothing is violated."""
-        return all(item.reading in found and item.violation(found[item.reading]) <= 0 for item in self.items)
+    def unmeasured(self, readings: Mapping[str, Reading]) -> list[str]:
+        """The required readings that are not measured yet."""
+        return list(dict.fromkeys(item.reading for item in self.items if item.reading not in readings))
+
+    def hold(self, readings: Mapping[str, Reading]) -> bool:
+        """Whether all required readings are measured and no requirement is missed."""
+        return all(item.reading in readings and item.violation(readings[item.reading]) <= 0 for item in self.items)
 
 
 def parse_requirements(
     content: Mapping[str, Any], names: Collection[str] | None = None, *, where: str = "requirements"
 ) -> Requirements:
-    """Parses the mapping above.
+    """Parses requirements as they are in YAML, see above.
 
     Args:
-        content: as it stands in YAML.
-        names: the readings there are; None leaves names unchecked.
-        where: what paths in errors begin with.
+        content: of the YAML.
+        names: the readings that exist; None leaves names unchecked.
+        where: the beginning of paths in errors.
 
     Raises:
-        AutopruneError: a name is unknown, a limit cannot be read, or a floor is put on a cost.
+        AutopruneError: a name is unknown, a limit cannot be read, or a cost has a floor.
     """
-    found: list[Requirement] = []
+    items: list[Requirement] = []
     prefer = content.get("prefer", "size")
     if not isinstance(prefer, str) or prefer not in OBJECTIVES:
         raise unknown(f"{where}.prefer", prefer, OBJECTIVES)
     for name, limits in content.items():
-        if name == "prefer" or limits is None:  # null takes a profile's requirement out
+        if name == "prefer" or limits is None:  # null removes a requirement of a profile
             continue
         path = f"{where}.{name}"
         if not isinstance(limits, Mapping) or not limits:
@@ -216,19 +268,21 @@ def parse_requirements(
         confidence = _confidence(limits.get("confidence"), f"{path}.confidence")
         kinds = [kind for kind in limits if kind != "confidence"]
         if not kinds:
-            raise AutopruneError(f"{path}: confidence belongs to a limit; give drop, min or max beside it.")
-        items = [_parse_one(str(name), str(kind), limits[kind], names, f"{path}.{kind}") for kind in kinds]
-        sure = [item for item in items if item.relative] or items  # beside a relative limit, an absolute one has none
-        found += [_with_confidence(item, confidence, f"{path}.confidence") if item in sure else item for item in items]
+            raise AutopruneError(f"{path}: confidence needs a limit; add drop, min or max.")
+        own = [_parse_one(str(name), str(kind), limits[kind], names, f"{path}.{kind}") for kind in kinds]
+        sure = [item for item in own if item.relative] or own  # of both kinds, only the relative limit has a confidence
+        items += [_with_confidence(item, confidence, f"{path}.confidence") if item in sure else item for item in own]
     left_out = tuple(str(name) for name, limits in content.items() if limits is None)
-    return Requirements(items=tuple(dict.fromkeys(found)), prefer=prefer, left_out=left_out)
+    return Requirements(items=tuple(dict.fromkeys(items)), prefer=prefer, left_out=left_out)
 
 
 def parse_flag(flag: str, kind: str, names: Collection[str] | None) -> Requirement:
-    """A requirement from the command line, `ndcg@20=0.97x`, or `ndcg@20=0.97x:0.95` with a confidence.
+    """Parses a limit of the command line: `ndcg@20=0.97x`, or `ndcg@20=0.97x:0.95` with a confidence.
 
     Args:
-        kind: `min` for --floor, `max` for a ceiling.
+        flag: the text.
+        kind: `min` for --floor, `max` for --max.
+        names: the readings that exist; None leaves names unchecked.
 
     Raises:
         AutopruneError: as `parse_requirements`.
@@ -237,9 +291,9 @@ def parse_flag(flag: str, kind: str, names: Collection[str] | None) -> Requireme
     if not equals:
         raise AutopruneError(f"{flag!r}: NAME=LIMIT must be given, such as ndcg@20=0.97x.")
     limit, colon, confidence = limit.partition(":")
-    one = _parse_one(name, kind, limit, names, f"{name}.{kind}")
+    item = _parse_one(name, kind, limit, names, f"{name}.{kind}")
     sure = _confidence(confidence, f"{name}.confidence") if colon else None
-    return _with_confidence(one, sure, f"{name}.confidence")
+    return _with_confidence(item, sure, f"{name}.confidence")
 
 
 def _parse_one(name: str, kind: str, limit: Any, names: Collection[str] | None, path: str) -> Requirement:
@@ -266,7 +320,7 @@ def _parse_one(name: str, kind: str, limit: Any, names: Collection[str] | None, 
 def _with_confidence(item: Requirement, confidence: float | None, path: str) -> Requirement:
     if confidence is not None and not item.relative:
         raise AutopruneError(
-            f"{path}: errors are known of ratios to the baseline, so confidence takes a relative limit, such as "
+            f"{path}: only ratios to the baseline have a standard error, so confidence needs a relative limit, such as "
             "{drop: 1%} or {max: 0.5x}."
         )
     return dataclasses.replace(item, confidence=confidence)

@@ -1,9 +1,9 @@
-"""Values of looks, shrunk towards what their nearness foretells: the best of many noisy looks would be the luckiest.
+"""Shrinks the values of looks towards what nearness predicts: otherwise the best of many noisy looks is the luckiest.
 
-A look at an encoder asks a few labelled texts, and errs by some percent; how near its answers are to the dense model's
-it tells far better. So what is lost of a metric is taken for a line of what is lost of that, with a spread from recipe
-to recipe, and each look's own value counts the more, the less it errs beside that spread (Fay & Herriot 1979,
-"Estimates of Income for Small Places: An Application of James-Stein Procedures to Census Data").
+A look at an encoder uses few labelled texts, so its metrics err by some percent. How near its answers are to the dense
+model's is known far better. So the loss of a metric is modelled as proportional to the loss of nearness, with a spread
+from recipe to recipe. The smaller a look's error is compared with that spread, the more its own value counts (Fay &
+Herriot 1979, "Estimates of Income for Small Places: An Application of James-Stein Procedures to Census Data").
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ from dataclasses import dataclass
 import numpy as np
 
 LEARNED = (32, 64, 128, 256)
-"""Looks after which lines are drawn, and drawn anew: often enough that the first are no chance, and then no more."""
+"""The numbers of looks after which a line is fitted again. Later looks would change it too little."""
 
 CLOSER = (12, 24, 48)
-"""The same of closer looks: they are few, and err less."""
+"""The same for closer looks, which are fewer and err less."""
 
 LEAST = 0.25
-"""The spread of a line, at least, as a part of its slope: however well some looks fit, others may not."""
+"""The smallest spread of a line, as a share of its slope: however well some looks fit, others may not."""
 
 USUAL = (1.0, 1.0)
-"""The slope that is expected, and its standard error: a metric loses about what nearness does."""
+"""The expected slope and its standard error: a metric loses about as much as nearness does."""
 
 ALIKE = 0.5
-"""How far the slope of what was trained may be from that of what was not: a standard deviation, as a part of that or of
-the slope that is expected, whichever is more."""
+"""How far the slope of trained looks may be from that of untrained ones: a standard deviation, as a share of the latter
+or of the expected slope, whichever is larger."""
 
 SMALLEST = 1e-4
-"""The loss of nearness that is taken for any."""
+"""Smaller losses of nearness count as this."""
 
 Seen = tuple[float, float, float]
-"""What a look lost of its nearness and of a metric, and the standard error of the latter."""
+"""What a look shows for one metric: the loss of nearness, the loss of the metric, and the latter's standard error."""
 
 TURNS = 50
-"""Of slope and spread, each found with the other."""
+"""Iterations that fit slope and spread, each with the other held fixed."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """What is lost of a metric where some nearness is: `slope` times as much, give or take `spread` times.
+    """The loss of a metric, given the loss of nearness: `slope` ± `spread` times as much.
 
     Attributes:
         slope, spread: as above.
-        error: standard error of the slope. All looks ask the same texts and err together, so that more of them do not
-            help against that; what differs from recipe to recipe they do average.
+        error: standard error of the slope. All looks use the same texts and err together, so more looks do not reduce
+            that part of it; they do average out what differs from recipe to recipe.
     """
 
     slope: float
@@ -58,78 +58,78 @@ class Line:
     def through(
         near: Sequence[float], lost: Sequence[float], errors: Sequence[float], *, like: tuple[float, float] = USUAL
     ) -> Line:
-        """The line that fits best, each look weighed by how much it errs.
+        """The line that fits looks best, weighted by their errors.
 
         Args:
-            near: what each look lost of its nearness.
-            lost: what it lost of the metric.
-            errors: standard errors of that.
-            like: what the slope is expected to be, and the standard error of that; the two are weighed.
+            near: the loss of nearness of each look.
+            lost: the loss of the metric.
+            errors: the standard errors of `lost`.
+            like: the expected slope and its standard error, which are averaged with the fitted ones.
         """
         x, y, variance = np.maximum(near, SMALLEST), np.asarray(lost), np.square(errors)
         slope, spread, error = 0.0, 1.0, 0.0
         for _ in range(TURNS):
             weights = x / (variance + (spread * x) ** 2 + 1e-12)
-            slope, common = (float((weights * one).sum() / (weights * x).sum()) for one in (y, np.sqrt(variance)))
+            slope, common = (float((weights * each).sum() / (weights * x).sum()) for each in (y, np.sqrt(variance)))
             by_recipe = spread * float(np.square(weights * x).sum() ** 0.5 / (weights * x).sum())
-            slope, error = _weighed((slope, math.hypot(common, by_recipe)), like)
+            slope, error = _weighted_mean((slope, math.hypot(common, by_recipe)), like)
             slope = max(0.0, slope)
             spread = max(0.0, float((np.square(y - slope * x) - variance).sum() / np.square(x).sum())) ** 0.5
             spread = max(spread, LEAST * slope, LEAST * LEAST)
         return Line(slope, spread, error)
 
     def shrunk(self, near: float, lost: float, error: float) -> float:
-        """What is taken to be lost, of what a look shows and the line foretells."""
+        """The loss of the metric, between what a look shows and what the line predicts."""
         x = max(near, SMALLEST)
         trust = (self.spread * x) ** 2 / ((self.spread * x) ** 2 + error**2)
         return trust * lost + (1 - trust) * self.slope * x
 
 
-def _weighed(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
-    """The mean of two values, each weighed by its standard error; and the standard error of that."""
+def _weighted_mean(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """The mean of two (value, standard error), weighted by precision, and its standard error."""
     precisions = [1 / (error**2 + 1e-12) for _, error in (one, other)]
     mean = sum(value * precision for (value, _), precision in zip((one, other), precisions, strict=True))
     return mean / sum(precisions), sum(precisions) ** -0.5
 
 
 class Shrinkage:
-    """Learns lines as looks come: one for each metric, of looks that were trained and of those that were not.
+    """Learns lines as looks arrive: for each metric one of untrained and one of trained looks.
 
-    What was trained is read by the line of what was not until it has its own, which is drawn towards that: a few lucky
-    queries would tell that training lost nothing, whatever its answers are near to.
+    Trained looks use the line of untrained ones until they have their own, which is drawn towards it. Otherwise a few
+    lucky queries could suggest that training loses nothing, however far its answers are from the dense model's.
 
     Args:
-        beside: of the looks to which those in question are closer: its lines hold until there are others, be it of
-            closer looks that were not trained. What closer looks ask is harder, as it holds more to be mistaken for
-            what is right.
+        beside: for closer looks, the shrinkage of the other looks; its lines are used until there are own ones, at
+            least of untrained looks. Closer looks need their own, because their task is harder: they search more
+            documents that can be mistaken for the right one.
     """
 
     def __init__(self, beside: Shrinkage | None = None) -> None:
-        self._beside, self._learned, self._drawn = beside, CLOSER if beside else LEARNED, 0
+        self._beside, self._fit_at, self._fits = beside, CLOSER if beside else LEARNED, 0
         self._seen: dict[tuple[str, bool], list[Seen]] = {}
         self._lines: dict[tuple[str, bool], Line] = {}
 
     def add(self, metric: str, trained: bool, seen: Seen) -> None:
-        """Takes in a look."""
-        known = self._seen.setdefault((metric, trained), [])
-        if len(known) < self._learned[-1]:
-            known.append(seen)
-            if len(known) in self._learned:
+        """Adds what a look shows for a metric."""
+        looks = self._seen.setdefault((metric, trained), [])
+        if len(looks) < self._fit_at[-1]:
+            looks.append(seen)
+            if len(looks) in self._fit_at:
                 other = self._lines.get((metric, False)) if trained else None
                 like = (other.slope, math.hypot(other.error, ALIKE * max(other.slope, USUAL[0]))) if other else USUAL
-                self._lines[metric, trained] = Line.through(*zip(*known, strict=True), like=like)
-                self._drawn += 1
+                self._lines[metric, trained] = Line.through(*zip(*looks, strict=True), like=like)
+                self._fits += 1
 
     def shrunk(self, metric: str, trained: bool, seen: Seen) -> float:
-        """What is taken to be lost of a metric; as the look shows it where there is no line yet."""
+        """The loss of a metric, shrunk towards the prediction; as the look shows it if there is no line yet."""
         line, (near, lost, error) = self._line(metric, trained), seen
         return line.shrunk(near, lost, error) if line else lost
 
     @property
     def turns(self) -> int:
-        """How often lines were drawn."""
-        return self._drawn + (self._beside.turns if self._beside else 0)
+        """How often a line was fitted."""
+        return self._fits + (self._beside.turns if self._beside else 0)
 
     def _line(self, metric: str, trained: bool) -> Line | None:
-        found = self._lines.get((metric, trained)) or self._lines.get((metric, False))
-        return self._beside._line(metric, trained) if found is None and self._beside else found
+        line = self._lines.get((metric, trained)) or self._lines.get((metric, False))
+        return self._beside._line(metric, trained) if line is None and self._beside else line

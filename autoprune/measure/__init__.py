@@ -1,1 +1,1 @@
-"""What an artifact scored, how sure that is, and how long it takes to answer."""
+"""How an artifact is measured: quality, its errors, and latency."""

@@ -1,4 +1,4 @@
-"""What answers are worth, and how sure one can be of their distance from the baseline's."""
+"""Scores of artifacts, and the standard errors of their ratios to the baseline's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from autoprune.tasks.task import Judging
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What an artifact scored; the fields are those of `Measurement`."""
+    """The scores of an artifact; the fields are those of `Measurement`."""
 
     quality: dict[str, dict[str, float]]
     units: dict[str, dict[str, int]]
@@ -28,13 +28,13 @@ class Judged:
 
 
 class Judge:
-    """Scores artifacts on one split, each beside the same baseline.
+    """Scores artifacts on one split, all compared with the same baseline.
 
     Args:
-        task: scores.
+        task: computes the scores.
         split: `validation` or `test`.
-        baseline: what all others are compared with.
-        working: called with a few words before each set of requests is scored.
+        baseline: the artifact that all others are compared with.
+        working: called with a message before each set of requests is scored.
     """
 
     def __init__(
@@ -45,24 +45,25 @@ class Judge:
 
     @property
     def baseline(self) -> Judged:
-        """What the baseline scored."""
+        """The scores of the baseline."""
         return self._comparison.baseline
 
     def first(self, served: Served) -> pd.DataFrame:
-        """The first of an artifact's answers, by which it can be given up before it is asked for all others."""
+        """The rows of the whole split, by which an artifact can be rejected before perturbations are scored."""
         self._working(f"judging on {self._split} data")
         return self._task.score(served, self._split)
 
     def rows(self, served: Served, first: pd.DataFrame | None = None) -> dict[str, pd.DataFrame]:
-        """All of an artifact's answers, by slice.
+        """All rows of an artifact, by slice.
 
         Args:
-            first: what `first` gave, if it was asked.
+            served: the artifact.
+            first: the result of `first`, if it was called.
         """
         return score(self._task, served, self._split, first, working=self._working)
 
     def judge(self, rows: Mapping[str, pd.DataFrame]) -> Judged:
-        """What answers are worth, and how sure one can be of their distance from the baseline's."""
+        """The scores of rows, and the standard errors of their ratios to the baseline."""
         return self._comparison.judge(rows)
 
 
@@ -71,36 +72,38 @@ class Comparison:
 
     Args:
         task: whose metrics are compared.
-        rows: of the baseline, by slice, as `score` gives them.
+        rows: of the baseline, by slice, as `score` returns them.
     """
 
     def __init__(self, task: Judging, rows: Mapping[str, pd.DataFrame]) -> None:
         self._task = task
         self._resamples = Resamples(rows[WHOLE][task.unit].to_numpy())
-        self._before = self._draws(rows)
+        self._baseline_draws = self._draws(rows)
         self._influences = {
             reading_name(name, slice_name): metric.influence(sliced)
             for name, metric in task.metrics.items()
             for slice_name, sliced in rows.items()
         }
         values, units = quality(task, rows)
-        self._asides = {name: told for name, told in task.asides.items() if name in rows}
+        self._asides = {name: meaning for name, meaning in task.asides.items() if name in rows}
         self._binding = [
-            (name, of) for name in task.main_metrics for of in binding(values[name], units[name], asides=self._asides)
+            (metric, slice_name)
+            for metric in task.main_metrics
+            for slice_name in binding(values[metric], units[metric], asides=self._asides)
         ]
-        exact = dict.fromkeys([*self._before, "worst_slice"], 0.0)
+        exact = dict.fromkeys([*self._baseline_draws, "worst_slice"], 0.0)
         self.baseline = Judged(quality=values, units=units, errors=exact, draws=(1.0,) * DRAWS, asides=self._asides)
 
     def judge(self, rows: Mapping[str, pd.DataFrame]) -> Judged:
-        """What rows are worth, and the standard error of each ratio to the baseline's.
+        """The scores of rows, and the standard error of each ratio to the baseline's.
 
         Args:
-            rows: by slice; those of the whole alone say nothing of the worst slice.
+            rows: by slice; without rows of slices, there is no error for the worst slice.
         """
         values, units = quality(self._task, rows)
         drawn = self._draws(rows)
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = {name: drawn[name] / self._before[name] for name in drawn}
+            ratios = {name: drawn[name] / self._baseline_draws[name] for name in drawn}
         errors = {}
         for metric, by_slice in values.items():
             for slice_name, value in by_slice.items():
@@ -108,8 +111,8 @@ class Comparison:
                 errors[name] = self._error(metric, slice_name, ratios[name], rows[slice_name], value)
         if not self._binding:
             errors["worst_slice"] = errors[self._task.metric]
-        elif all(of in rows for _, of in self._binding):
-            metric, worst = min(self._binding, key=lambda pair: values[pair[0]][pair[1]] / self._before_of(*pair))
+        elif all(slice_name in rows for _, slice_name in self._binding):
+            metric, worst = min(self._binding, key=lambda pair: values[pair[0]][pair[1]] / self._baseline_value(*pair))
             lowest = np.min([ratios[reading_name(*pair)] for pair in self._binding], axis=0)
             errors["worst_slice"] = self._error(metric, worst, lowest, rows[worst], values[metric][worst])
         return Judged(
@@ -120,11 +123,11 @@ class Comparison:
             asides=self._asides,
         )
 
-    def _before_of(self, metric: str, slice_name: str) -> float:
+    def _baseline_value(self, metric: str, slice_name: str) -> float:
         return self.baseline.quality[metric][slice_name]
 
     def _error(self, metric: str, slice_name: str, drawn: Numbers, rows: pd.DataFrame, value: float) -> float:
-        before = self._before_of(metric, slice_name)
+        before = self._baseline_value(metric, slice_name)
         return cautious_error(
             drawn,
             ratio=value / before if before > 0 else math.nan,
@@ -150,10 +153,14 @@ def score(
     *,
     working: Callable[[str], None] = lambda message: None,
 ) -> dict[str, pd.DataFrame]:
-    """The rows of every slice, by its name: the whole, its slices, the perturbations, and on test data the asides.
+    """The rows of every slice, by name: the whole, its slices, the perturbations, and on test data the asides.
 
     Args:
-        whole: what the task scored on the split, if it was asked before.
+        task: computes the scores.
+        served: the artifact.
+        split: `validation` or `test`.
+        whole: the rows of the whole split, if they were computed before.
+        working: called with a message before each set of requests is scored.
     """
     if whole is None:
         working(f"judging on {split} data")
@@ -161,8 +168,8 @@ def score(
     rows = {WHOLE: whole}
     for column, names in task.slices.items():
         rows |= {name: whole[whole[column] == name] for name in names}
-    asked = [*task.perturbations, *(task.asides if split == "test" else ())]
-    for name in asked:
+    perturbations = [*task.perturbations, *(task.asides if split == "test" else ())]
+    for name in perturbations:
         working(f"judging on {split} data: {name}")
         rows[name] = task.score(served, split, name)
     return rows
@@ -174,10 +181,11 @@ def quality(
     """Every metric on every slice, and the number of units that each value rests on.
 
     Args:
-        rows: by slice, as `score` gives them.
-        of: the metrics that are asked for; None: all.
+        task: whose metrics are computed.
+        rows: by slice, as `score` returns them.
+        of: the names of the metrics to compute; None: all.
     """
-    asked = {name: metric for name, metric in task.metrics.items() if of is None or name in of}
-    values = {name: {part: metric(sliced) for part, sliced in rows.items()} for name, metric in asked.items()}
-    units = {name: {part: metric.units(sliced) for part, sliced in rows.items()} for name, metric in asked.items()}
+    metrics = {name: metric for name, metric in task.metrics.items() if of is None or name in of}
+    values = {name: {part: metric(sliced) for part, sliced in rows.items()} for name, metric in metrics.items()}
+    units = {name: {part: metric.units(sliced) for part, sliced in rows.items()} for name, metric in metrics.items()}
     return values, units

@@ -1,4 +1,4 @@
-"""What an artifact scored: plain data, and how it is read against the baseline."""
+"""Measurements of artifacts, as plain data."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ WHOLE = "all"
 """The slice that every row belongs to."""
 
 SEARCH, VERIFY = "search", "verify"
-"""Why a measurement was taken: for the search to steer by, or to judge what the search found."""
+"""Why a measurement was taken: to guide the search, or to verify its result."""
 
 BUSY = 0.1
-"""A machine is busy if requests wait for a processor for a larger share of their time."""
+"""A machine is busy if requests wait for a processor for a larger share of their time than this."""
 
 
 RULES = 2
-"""By which quality is judged now.
+"""The number of the current rules for judging quality.
 
-1. On test data users without a row were served from training and validation data, while rows know the training data
-   alone; equal scores came in the order of ids.
-2. Both sides know the same; equal scores come in an order that says nothing.
+1. On test data, users without a row were served from training and validation data, but rows were trained on training
+   data only. Equal scores were ranked in the order of ids.
+2. Both kinds of users are served from the same data. Equal scores are ranked in an order without any meaning.
 """
 
 
 def version_of(rules: int) -> str:
-    """Which version judged by other rules than this one."""
+    """The version of autoprune that used other rules, in words."""
     return "an older version" if rules < RULES else "a newer version"
 
 
 LATER: dict[str, Any] = {"asides": {}, "rules": 1, "folder_bytes": None, "history_bytes": None, "vector_bytes": None}
-"""What older archives do not hold, and what that means; it is not written either, so that their lines stay the same."""
+"""Fields that older archives lack → their values there. These values are not written, so that old lines stay as they
+are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +47,10 @@ class Latency:
         ratio: median over pairs of (this / baseline); below 1 is faster. Over rounds, their geometric mean.
         ratio_low, ratio_high: 95 % interval of that median, within the processes that timed it.
         pairs: how many pairs were timed.
-        rounds: the ratio that each process found; what differs between them no timing within one can show.
-        load: the share of their time for which requests waited for a processor that somebody else had; over rounds,
-            its mean. Of what older versions timed it is not known, and 0.
-        items: texts (users) that a request asks for; 0: it is not told.
+        rounds: the ratio of each process; timing within one process cannot show how much processes differ.
+        load: the share of their time for which requests waited for a processor that something else used; over rounds,
+            the mean. 0 if an older version timed it and did not record it.
+        items: texts (users) per request; 0: unknown.
     """
 
     median_ms: float
@@ -68,16 +69,16 @@ class Latency:
         return Latency(**{**content, "rounds": tuple(content.get("rounds", ()))})
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; a load of 0 is not written down, nor are items that are not told."""
+        """Plain values, without a load of 0 or unknown items."""
         return {name: value for name, value in vars(self).items() if name not in ("load", "items") or value}
 
     @property
     def busy(self) -> bool:
-        """Whether it was timed while the machine was busy with something else."""
+        """Whether the machine was busy with something else during the timing."""
         return self.load > BUSY
 
     def with_round(self, other: Latency) -> Latency:
-        """What this and one more process found, together."""
+        """Combines it with the latency that one more process measured."""
         rounds = (*(self.rounds or (self.ratio,)), other.ratio)
         share = 1 / len(rounds)
 
@@ -98,35 +99,35 @@ class Latency:
 
 
 def with_items(timed: Mapping[str, Latency], items: Mapping[str, int]) -> dict[str, Latency]:
-    """Latencies that say how many texts (users) a request asks for, as far as a task tells."""
+    """Latencies with the number of texts (users) per request, as far as a task states it."""
     return {name: dataclasses.replace(latency, items=items.get(name, 0)) for name, latency in timed.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What one look at an artifact gave.
+    """One measurement of an artifact.
 
     Attributes:
-        split: the data quality was measured on: `validation` or `test`; None where nothing was scored.
+        split: the data that quality was measured on: `validation` or `test`; None if nothing was scored.
         purpose: why it was taken: `search` or `verify`.
         machine: fingerprint of the machine; milliseconds of different machines are never compared.
-        quality: by metric, then by slice (`all` is every row). Of a rejected candidate, what
-            it was rejected for, or nothing.
-        units: how many users (pairs, queries) each quality rests on, by metric and slice like these.
+        quality: by metric, then by slice (`all` is every row). For a rejected candidate, the values that it was
+            rejected for, or nothing.
+        units: how many users (pairs, queries) each quality rests on, by metric and slice.
         size_bytes: of the artifact's `model/` on disk.
         memory_bytes: that the loaded model holds.
-        structure: what latency depends on (shapes and encodings); equal structures share one timing a machine.
-        latency: by workload; the first is the one that `latency_ms` means.
+        structure: what latency depends on (shapes and encodings); equal structures share one timing per machine.
+        latency: by workload; `latency_ms` is that of the first.
         errors: standard error of the ratio to the baseline, by metric and slice as requirements name them, and of
-            `worst_slice`; by a paired bootstrap over units (Efron & Tibshirani 1993), made cautious where few units
-            differ (`autoprune.tasks.metric.cautious_error`). What has none is not there.
-        draws: the bootstrap's ratios of the main metric, the same units drawn for all that are verified; empty for
-            the search.
-        asides: slices that tell something else than how good the artifact is, and what they tell.
-        rules: by which quality was judged, see `RULES`; what was judged by others is not compared.
-        folder_bytes: of all that lies in `model/` and `beside/`; None where nobody wrote it down.
-        history_bytes: of the histories in `beside/`, if users without a row are served from them; 0 if nobody is.
-        vector_bytes: of the vector that is stored of each text, where users store any; None elsewhere.
+            `worst_slice`; by a paired bootstrap over units (Efron & Tibshirani 1993), made cautious if few units
+            differ (`autoprune.tasks.metric.cautious_error`). Without ratios whose error is unknown.
+        draws: the bootstrap's ratios of the main metric; the same units are drawn for all verified artifacts. Empty
+            for the search.
+        asides: slices that show something other than how good the artifact is, and what each shows.
+        rules: the rules that quality was judged by, see `RULES`; measurements by different rules are not compared.
+        folder_bytes: of all files in `model/` and `beside/`; None if unknown.
+        history_bytes: of the histories in `beside/`, if users without a row are served from them; else 0.
+        vector_bytes: of the stored vector of each text; None if users store no vectors.
     """
 
     split: str | None
@@ -148,13 +149,13 @@ class Measurement:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it says for all that was scored on how much each value rests."""
+        """Whether it has the number of units of every value."""
         return all(set(slices) <= set(self.units.get(metric, ())) for metric, slices in self.quality.items())
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         content = {**vars(self), "latency": {name: timed.to_json() for name, timed in self.latency.items()}}
-        return {name: held for name, held in content.items() if LATER.get(name, ...) != held}
+        return {name: value for name, value in content.items() if LATER.get(name, ...) != value}
 
     @property
     def busy(self) -> bool:
@@ -167,6 +168,6 @@ class Measurement:
         latency = {name: Latency.from_json(entry) for name, entry in content["latency"].items()}
         units = content["units"]
         if not all(isinstance(counts, Mapping) for counts in units.values()):
-            units = dict.fromkeys(content["quality"], units)  # they were once counted for all metrics together
-        known = {"units": units, "latency": latency, "draws": tuple(content.get("draws", ()))}
-        return Measurement(**{**content, **known})
+            units = dict.fromkeys(content["quality"], units)  # older versions counted units once for all metrics
+        parsed = {"units": units, "latency": latency, "draws": tuple(content.get("draws", ()))}
+        return Measurement(**{**content, **parsed})

@@ -1,4 +1,4 @@
-"""A measurement read against the baseline's: values, ratios, and how sure they are."""
+"""Readings: the values of a measurement with their ratios to the baseline and their errors."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ FEWEST_UNITS = 100
 """A slice of fewer users (pairs, queries) is shown but does not bind."""
 
 FAINTEST = 0.2
-"""Nor does a slice whose baseline is below this share of the overall value: there is too little to lose."""
+"""Nor does a slice on which the baseline's value is below this share of its overall value: there is too little to lose.
+"""
 
 REPEATED = 0.95
-"""Share of the re-measurements that a published interval is made for."""
+"""The share of second measurements that a published interval contains."""
 
 SURE = 0.95
-"""One-sided confidence of the bounds that candidates are compared by, and that are shown beside a value."""
+"""The one-sided confidence of the bounds by which candidates are compared, and which are shown next to values."""
 
 CAUTION = 1.4
-"""Factor on the spread of a re-measured latency: five processes in a row say little of how busy a machine is an hour
-later, and now and then one is far off. Found, and checked with it, by `studies/calibration`."""
+"""Factor on the spread of a second measurement of latency: five processes in a row tell little about how busy the
+machine is an hour later, and now and then one is far off. Determined and checked by `studies/calibration`."""
 
 FEWEST_ROUNDS = 3
-"""Processes that an interval of latency takes. The spread of two has one degree of freedom, whose Student's t is 12.7:
-two that differ by a half of one another, as on a busy machine, would give an interval of thousands."""
+"""The fewest processes that give an interval of latency. Two leave one degree of freedom, where Student's t is 12.7: if
+they differ by half, as on a busy machine, the interval would reach into the thousands."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One measured value against the baseline's.
+    """One measured value, compared with the baseline's.
 
     Attributes:
         value: in its own unit.
-        ratio: to the baseline's; nan where that is not above zero.
-        error: standard error of the ratio; 0 for what is counted, nan where nobody knows.
-        repeat: standard deviation of what a re-measurement would find around this ratio: on as many other users, or
-            in another process. nan where nobody knows.
+        ratio: to the baseline's value; nan if that is not above zero.
+        error: standard error of the ratio; 0 if the value is counted, nan if unknown.
+        repeat: standard deviation of a second measurement's ratio around this one: on as many other users, or in
+            another process. nan if unknown.
         freedom: degrees of freedom of both.
-        binds: whether a requirement can be put on it; a slice of few units, or with little to lose, is shown only, and
-            so is an aside.
+        binds: whether requirements apply to it. Slices with few units or little to lose, and asides, are only shown.
     """
 
     value: float
@@ -54,82 +54,92 @@ class Reading:
     binds: bool = True
 
     def bound(self, confidence: float, *, upper: bool) -> float:
-        """The ratio that the true one stays below (above), with one-sided confidence; nan where nobody knows."""
+        """The bound that the true ratio is below (`upper`) or above, with one-sided confidence; nan if unknown."""
         if self.error == 0:
             return self.ratio
         return self.ratio + (1 if upper else -1) * student_quantile(confidence, self.freedom) * self.error
 
     @property
     def sure(self) -> bool:
-        """Whether its bound can be relied on: what is counted, or known beyond one process that timed."""
+        """Whether its bound is reliable: the value is counted, or units or enough processes show its error."""
         return self.error == 0 or self.repeat > 0
+
+    def sure_bound(self, *, upper: bool) -> float:
+        """The bound of the true ratio with 95 % confidence (one-sided); nan if not `sure`."""
+        return self.bound(SURE, upper=upper) if self.sure else math.nan
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The ratios that a re-measurement finds in 95 cases of 100; None where nobody knows."""
+        """The interval that contains 95 of 100 second measurements' ratios; None if unknown."""
         if not self.repeat > 0 or math.isnan(self.ratio):
             return None
         half = student_quantile((1 + REPEATED) / 2, self.freedom) * self.repeat
-        if math.isfinite(self.freedom):  # over rounds of timings, which err by factors
-            factor = math.exp(min(half / self.ratio, 700.0))  # beyond that there is no such float
+        if math.isfinite(self.freedom):  # from rounds of timings, which err by factors
+            factor = math.exp(min(half / self.ratio, 700.0))  # beyond that a float overflows
             return self.ratio / factor, self.ratio * factor
         return max(0.0, self.ratio - half), self.ratio + half
 
     @property
     def vague(self) -> bool:
-        """Whether the interval says nothing: half of it is more than the ratio itself."""
+        """Whether the interval is too wide to say anything: half of it is more than the ratio itself."""
         return self.interval is not None and self.interval[1] - self.interval[0] > 2 * self.ratio
 
 
 def readings(measured: Measurement, baseline: Measurement, *, metrics: Sequence[str]) -> dict[str, Reading]:
-    """Every value that a requirement or an objective can name.
+    """Every reading that a requirement or an objective can name.
 
-    `quality` is the first of `metrics`, the main ones; `METRIC` and `METRIC.SLICE` are values of metrics; `worst_slice`
-    is the lowest ratio to the baseline among the slices of main metrics that bind; `size_bytes`, `memory_bytes`,
-    `vector_bytes` (where users store vectors), `latency_ms` (the first workload) and `latency_ms.WORKLOAD` are costs.
-    What was not measured is not there. The ratio of a latency is the paired one, and its value is that ratio times the
-    baseline's median, so that candidates timed at different hours can be compared; of another machine than the
-    baseline's there is none.
+    `quality` is the first of the main metrics. `METRIC` and `METRIC.SLICE` are values of metrics. `worst_slice` is the
+    lowest ratio to the baseline among the binding slices of main metrics. `size_bytes`, `memory_bytes`, `vector_bytes`
+    (if users store vectors), `latency_ms` (the first workload) and `latency_ms.WORKLOAD` are costs.
+
+    Values that were not measured are left out, and so are latencies of another machine than the baseline's. The ratio
+    of a latency is the paired one. Its value is that ratio times the baseline's median, so that candidates that were
+    timed at different hours can be compared.
+
+    Args:
+        measured: the measurement to read.
+        baseline: the measurement of the baseline.
+        metrics: the main metrics.
     """
-    found: dict[str, Reading] = {}
+    by_name: dict[str, Reading] = {}
     for name, by_slice in measured.quality.items():
         binds = {WHOLE, *binding_slices(baseline, name)}
         for slice_name, value in by_slice.items():
             before = baseline.quality[name].get(slice_name)
-            if before is None:  # measured by a version that knew fewer slices
+            if before is None:  # a version with fewer slices measured the baseline
                 continue
             label = reading_name(name, slice_name)
             ratio = value / before if before > 0 else math.nan
             error = measured.errors.get(label)
-            found[label] = scored_reading(value, ratio, error, binds=slice_name in binds)
+            by_name[label] = scored_reading(value, ratio, error, binds=slice_name in binds)
     if metrics[0] in measured.quality:
-        found["quality"] = found[metrics[0]]
-        bind = binding_readings(baseline, metrics)
-        ratios = [found[name].ratio for name in bind if name in found]
-        if ratios or not bind:
-            # One without a value is the worst: it hides behind no other.
-            least = min(ratios, key=lambda one: -math.inf if math.isnan(one) else one, default=math.nan)
-            worst = least if ratios else found["quality"].ratio
-            found["worst_slice"] = scored_reading(worst, worst, measured.errors.get("worst_slice"))
+        by_name["quality"] = by_name[metrics[0]]
+        names = binding_readings(baseline, metrics)
+        ratios = [by_name[name].ratio for name in names if name in by_name]
+        if ratios or not names:
+            # nan is the worst, so that no other slice hides it.
+            least = min(ratios, key=lambda ratio: -math.inf if math.isnan(ratio) else ratio, default=math.nan)
+            worst = least if ratios else by_name["quality"].ratio
+            by_name["worst_slice"] = scored_reading(worst, worst, measured.errors.get("worst_slice"))
     for name, count, before in (
         ("size_bytes", measured.size_bytes, baseline.size_bytes),
         ("memory_bytes", measured.memory_bytes, baseline.memory_bytes),
         ("vector_bytes", measured.vector_bytes, baseline.vector_bytes),
     ):
         if count is not None and before is not None:
-            found[name] = Reading(count, count / before, error=0.0)
+            by_name[name] = Reading(count, count / before, error=0.0)
     timed = measured.latency if measured.machine == baseline.machine else {}
     for number, (name, latency) in enumerate(timed.items()):
-        # The ratio is paired and so free of the machine's drift; its milliseconds are those of the baseline's day.
+        # The ratio is paired, so it is free of the machine's drift; milliseconds are as of the baseline's timing.
         reading = timed_reading(latency, baseline_ms=baseline.latency[name].median_ms)
-        found[f"latency_ms.{name}"] = reading
+        by_name[f"latency_ms.{name}"] = reading
         if number == 0:
-            found["latency_ms"] = reading
-    return found
+            by_name["latency_ms"] = reading
+    return by_name
 
 
 def shipped(measured: Measurement, baseline: Measurement) -> Reading | None:
-    """The bytes of the whole folder against the baseline's; None where nobody wrote them down."""
+    """The bytes of the whole folder, compared with the baseline's; None if unknown."""
     if measured.folder_bytes is None or baseline.folder_bytes is None:
         return None
     return Reading(measured.folder_bytes, measured.folder_bytes / baseline.folder_bytes, error=0.0)
@@ -138,14 +148,14 @@ def shipped(measured: Measurement, baseline: Measurement) -> Reading | None:
 def reading_names(
     metric: str, metrics: Iterable[str], slices: Iterable[str], workloads: Iterable[str], *, stored: bool = False
 ) -> list[str]:
-    """The names that `readings` gives what a task measures, before anything is measured.
+    """The names of all readings of a task, before anything is measured.
 
     Args:
-        metric: that `quality` means.
-        metrics: all of them, that one included.
-        slices: and perturbations, without the whole.
-        workloads: of which latency is timed.
-        stored: whether users store what the task's models give.
+        metric: the metric that `quality` means.
+        metrics: all metrics, including that one.
+        slices: the slices and perturbations, without the whole.
+        workloads: whose latency is timed.
+        stored: whether users store the vectors of the task's models.
     """
     values = dict.fromkeys([WHOLE, *slices], 1.0)
     quality = dict.fromkeys(metrics, values)
@@ -166,20 +176,20 @@ def reading_names(
 
 
 def reading_name(metric: str, slice_name: str) -> str:
-    """What a requirement calls a metric on a slice."""
+    """The name of a metric on a slice in requirements."""
     return metric if slice_name == WHOLE else f"{metric}.{slice_name}"
 
 
 def scored_reading(value: float, ratio: float, error: float | None, *, binds: bool = True) -> Reading:
-    """A quality beside the baseline's, with the standard error of the ratio if it is known."""
+    """The reading of a score, with the standard error of its ratio if it is known."""
     if error is None:
         return Reading(value, ratio, binds=binds)
-    # As many other units err as much as these did: the difference of two such measurements has twice the variance.
+    # As many other units have the same error, so the difference of two measurements has twice the variance.
     return Reading(value, ratio, error=error, repeat=math.sqrt(2) * error, binds=binds)
 
 
 def timed_reading(latency: Latency, *, baseline_ms: float) -> Reading:
-    """A latency beside the baseline's median."""
+    """The reading of a latency."""
     count = len(latency.rounds)
     if count < 2:
         within = (latency.ratio_high - latency.ratio_low) / 2 / student_quantile(0.975, math.inf)
@@ -195,22 +205,22 @@ def timed_reading(latency: Latency, *, baseline_ms: float) -> Reading:
 
 
 def binding_slices(baseline: Measurement, metric: str) -> list[str]:
-    """The slices with enough units, and enough of a baseline, to hold a candidate to."""
+    """The slices of a metric that bind: with enough units, and enough to lose."""
     return binding(baseline.quality[metric], baseline.units[metric], asides=baseline.asides)
 
 
 def binding_readings(baseline: Measurement, metrics: Sequence[str]) -> list[str]:
-    """The readings that `worst_slice` is the lowest of: the slices that bind, of every main metric."""
+    """The readings of which `worst_slice` is the lowest: the binding slices of every main metric."""
     return [
-        reading_name(metric, one)
+        reading_name(metric, slice_name)
         for metric in metrics
         if metric in baseline.quality
-        for one in binding_slices(baseline, metric)
+        for slice_name in binding_slices(baseline, metric)
     ]
 
 
 def binding(values: Mapping[str, float], units: Mapping[str, int], *, asides: Collection[str] = ()) -> list[str]:
-    """Of the slices of one metric of the baseline, those that bind; an aside never does."""
+    """The slices that bind, given the baseline's values and units of one metric; an aside never binds."""
     return [
         name
         for name, value in values.items()

@@ -1,4 +1,4 @@
-"""Quantiles of Student's t distribution for whole degrees of freedom, without scipy, which takes a while to import."""
+"""Quantiles of Student's t distribution for whole degrees of freedom, without scipy, which is slow to import."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import statistics
 from functools import cache
 
 HALVINGS = 60
-"""Of an angle: what is left of it is beyond the last digit."""
+"""How often the interval of the angle is halved; what is left is smaller than the last digit of a float."""
 
 
 @cache
 def student_quantile(share: float, freedom: float) -> float:
-    """The number that a share (above 0, below 1) lies below.
+    """The quantile of a share above 0 and below 1.
 
-    Where freedom is whole, the distribution function is a finite sum in the angle arctan(t / √freedom) (Abramowitz &
-    Stegun 1964, 26.7.3 and 26.7.4), which is halved until it fits. Without end it is the normal distribution's.
+    For whole degrees of freedom, the distribution function is a finite sum in the angle arctan(t / √freedom)
+    (Abramowitz & Stegun 1964, 26.7.3 and 26.7.4); bisection finds the angle. For infinite freedom, the quantile is that
+    of the normal distribution.
     """
     if math.isinf(freedom):
         return statistics.NormalDist().inv_cdf(share)
@@ -27,7 +28,7 @@ def student_quantile(share: float, freedom: float) -> float:
 
 
 def _within(angle: float, freedom: int) -> float:
-    """The share whose |t| is below √freedom * tan(angle)."""
+    """The probability that |t| is below √freedom * tan(angle)."""
     sine, cosine = math.sin(angle), math.cos(angle)
     odd = freedom % 2
     term, total = (cosine if odd else 1.0) * (freedom > 1), 0.0

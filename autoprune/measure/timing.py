@@ -1,4 +1,4 @@
-"""Latency, timed in turns with the baseline, one measurement at a time on a machine, and again where it was busy."""
+"""Latency, timed in turns with the baseline: one measurement at a time per machine, repeated if the machine is busy."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ WARM_UP = 5
 FEWEST_PAIRS, MOST_PAIRS = 15, 400
 
 LONG_S, FEWEST_LONG = 0.5, 6
-"""A request that takes longer than so many seconds is no quicker the second time, and is not repeated before it is
-timed; so many pairs of it are enough, the fewest that have a 95 % interval."""
+"""A request that takes more than `LONG_S` seconds gains nothing from warm caches, so it is not repeated before it is
+timed. `FEWEST_LONG` pairs of it are enough, the fewest that have a 95 % interval."""
 
 TRIES = 3
-"""Times that a workload is timed at most, in search of a quiet moment."""
+"""How often a workload is timed at most, until the machine is quiet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,19 +56,22 @@ def paired_latency(
     tries: int = TRIES,
     deadline: Deadline = NEVER,
 ) -> dict[str, Latency]:
-    """Times each workload against the same one of the baseline, request by request in turns.
+    """Times each workload in turns with the same workload of the baseline, request by request.
 
-    One measurement runs on a machine at a time (others wait), on `threads` threads, without garbage collection. What
-    was timed while the machine was busy is timed again; of the tries, the one counts in which requests waited least.
+    Only one measurement runs on a machine at a time (others wait), on `threads` threads, without garbage collection. If
+    the machine was busy, a workload is timed again; the try in which requests waited least counts.
 
     Args:
-        seconds: how long each workload is timed, beyond `fewest`.
-        fewest, most: pairs of each workload that are timed however long they take, and after which it is enough.
-        tries: that are made at most.
-        deadline: looked at after every pair.
+        workloads: calls that make one request, by name.
+        baseline: the same of the baseline.
+        threads: that torch, BLAS and OpenMP may use.
+        seconds: how long each workload is timed.
+        fewest, most: the fewest pairs of each workload, however long they take, and the most.
+        tries: how often a workload is timed at most.
+        deadline: checked after every pair.
 
     Raises:
-        OutOfTime: the time is over.
+        OutOfTime: the deadline has passed.
     """
     budget = _Budget(seconds=seconds, fewest=fewest, most=most, tries=tries, deadline=deadline)
     with _quiet(threads):
@@ -83,16 +86,16 @@ def own_latency(
     tries: int = TRIES,
     deadline: Deadline = NEVER,
 ) -> dict[str, Latency]:
-    """The baseline's, timed against itself: the ratio is 1 by definition, the milliseconds are its own."""
+    """The latency of the baseline, timed in turns with itself; the ratio is 1 by definition."""
     timed = paired_latency(workloads, workloads, seconds=seconds, fewest=fewest, tries=tries, deadline=deadline)
     return {name: dataclasses.replace(own, ratio=1.0, ratio_low=1.0, ratio_high=1.0) for name, own in timed.items()}
 
 
 def _time_quietly(candidate: Callable[[], object], baseline: Callable[[], object], budget: _Budget) -> Latency:
-    found = [_time_pairs(candidate, baseline, budget)]
-    while found[-1].load > BUSY and len(found) < budget.tries:
-        found.append(_time_pairs(candidate, baseline, budget))
-    return min(found, key=lambda latency: latency.load)
+    tries = [_time_pairs(candidate, baseline, budget)]
+    while tries[-1].load > BUSY and len(tries) < budget.tries:
+        tries.append(_time_pairs(candidate, baseline, budget))
+    return min(tries, key=lambda latency: latency.load)
 
 
 def _time_pairs(candidate: Callable[[], object], baseline: Callable[[], object], budget: _Budget) -> Latency:
@@ -101,15 +104,15 @@ def _time_pairs(candidate: Callable[[], object], baseline: Callable[[], object],
     times: list[tuple[Timed, Timed]] = []
     until = time.perf_counter() + budget.seconds
     while len(times) < fewest or (len(times) < budget.most and time.perf_counter() < until):
-        # Whoever goes second finds colder caches: the order changes every time.
+        # The second request finds colder caches, so the order alternates.
         if len(times) % 2:
-            before = _clock(baseline, long=long)
-            times.append((_clock(candidate, long=long), before))
+            baseline_time = _clock(baseline, long=long)
+            times.append((_clock(candidate, long=long), baseline_time))
         else:
-            own = _clock(candidate, long=long)
-            times.append((own, _clock(baseline, long=long)))
+            own_time = _clock(candidate, long=long)
+            times.append((own_time, _clock(baseline, long=long)))
         budget.deadline.check("timing")
-    own_ms, baseline_ms = np.array([[one.wall for one in pair] for pair in times]).T * 1e3
+    own_ms, baseline_ms = np.array([[timed.wall for timed in pair] for pair in times]).T * 1e3
     ratio, low, high = median_interval(own_ms / baseline_ms)
     return Latency(
         median_ms=float(np.median(own_ms)),
@@ -118,12 +121,12 @@ def _time_pairs(candidate: Callable[[], object], baseline: Callable[[], object],
         ratio_low=low,
         ratio_high=high,
         pairs=len(times),
-        load=load_of([one for pair in times for one in pair]),
+        load=load_of([timed for pair in times for timed in pair]),
     )
 
 
 def _warm_up(candidate: Callable[[], object], baseline: Callable[[], object], budget: _Budget) -> bool:
-    """Asks both a few times before anything counts; whether that takes long, and is ended for that."""
+    """Makes a few requests of both that do not count; returns whether they take long, and stops early if so."""
     for _ in range(WARM_UP):
         start = time.process_time()
         baseline(), candidate()
@@ -136,7 +139,7 @@ def _warm_up(candidate: Callable[[], object], baseline: Callable[[], object], bu
 def median_interval(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float, float]:
     """The median and its distribution-free 95 % interval, by order statistics."""
     ordered = np.sort(values)
-    # the innermost pair of order statistics that miss the median in at most one case of twenty
+    # the innermost pair of order statistics between which the median is with a probability of 95 % or more
     misses = scipy.special.bdtr(np.arange(len(ordered)), len(ordered), 0.5)
     low = max(0, int(np.searchsorted(misses, 0.025)) - 1)
     high = len(ordered) - 1 - low
@@ -145,7 +148,7 @@ def median_interval(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tup
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds of one request: of the clock on the wall, and of processors."""
+    """Seconds that one request took: wall-clock time and processor time."""
 
     wall: float
     cpu: float
@@ -153,7 +156,7 @@ class Timed:
 
 def _clock(call: Callable[[], object], *, long: bool) -> Timed:
     if not long:
-        call()  # fills the caches again that the other one has emptied: a model in service follows itself
+        call()  # refills the caches, which the other model has evicted: in service there is only one model
     _synchronise()
     cpu, start = time.process_time(), time.perf_counter()
     call()
@@ -168,45 +171,45 @@ def _on_gpu() -> bool:
 
 
 def _synchronise() -> None:
-    """Waits for what a GPU was given: a call returns before that is done, if nobody asks for what comes of it."""
+    """Waits until a GPU has finished: a call returns earlier if its result is not read."""
     if _on_gpu():
         torch.cuda.synchronize()
 
 
 def load_of(requests: list[Timed]) -> float:
-    """The share of the time for which requests waited for a processor; 0 where they may wait for a GPU.
+    """The share of their time for which requests waited for a processor; 0 if a GPU is used, for which they also wait.
 
-    A request on one thread computes from its beginning to its end: where the clock on the wall counts more than that
-    of the processor, somebody else had it.
+    A request on one thread computes from beginning to end. If it took more wall-clock time than processor time,
+    something else used the processor.
     """
     if _on_gpu():
         return 0.0
-    wall = sum(one.wall for one in requests)
-    return round(max(0.0, 1 - sum(one.cpu for one in requests) / wall), 3) if wall else 0.0
+    wall = sum(request.wall for request in requests)
+    return round(max(0.0, 1 - sum(request.cpu for request in requests) / wall), 3) if wall else 0.0
 
 
 @contextmanager
 def _quiet(threads: int) -> Iterator[None]:
     with FileLock(Path(tempfile.gettempdir()) / "autoprune-measure.lock", mode=0o666), torch.inference_mode():
-        collected = gc.isenabled()
+        enabled = gc.isenabled()
         gc.disable()
         try:
             with on_threads(threads):
                 yield
         finally:
-            if collected:
+            if enabled:
                 gc.enable()
 
 
 @contextmanager
 def on_threads(count: int) -> Iterator[None]:
-    """Lets torch, BLAS and OpenMP compute on `count` threads; tokenizers know one thread, or as many as they like.
+    """Lets torch, BLAS and OpenMP compute on `count` threads; tokenizers only know one thread, or any number.
 
-    What is timed so is loaded so too: loading chooses the fastest kernels.
+    A model must also be loaded on as many threads as it is timed on: loading chooses the fastest kernels.
     """
     before = torch.get_num_threads()
-    alone = environment(TOKENIZERS_PARALLELISM="false") if count == 1 else nullcontext()
-    with alone, threadpool_limits(count):
+    one_tokenizer_thread = environment(TOKENIZERS_PARALLELISM="false") if count == 1 else nullcontext()
+    with one_tokenizer_thread, threadpool_limits(count):
         torch.set_num_threads(count)
         try:
             yield

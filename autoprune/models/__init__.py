@@ -1,1 +1,1 @@
-"""Models that name their axes: what can be cut together."""
+"""Models with named axes: what can be cut together."""

@@ -1,4 +1,4 @@
-"""What a step may know beside the weights."""
+"""What a step may use besides the weights."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from autoprune.models.remembered import Remembered
 
 
 class Content(Protocol):
-    """What says what it holds, as `Model.content` does."""
+    """An object with a digest of its content, such as `Model`."""
 
     def content(self) -> bytes: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """Facts about the task and the run that importance may rest on.
+    """Facts about the task and the run that steps may use.
 
     Attributes:
         seed: of everything random in the run.
         device: where the model trains.
-        rehearsal: whether only shapes matter: what is learned may be made up.
-        hasty: whether a step may leave out what takes it long and makes files hardly smaller: of many models some are
-            chosen so, and then made without haste.
+        rehearsal: whether only shapes matter, so that learned values may be arbitrary.
+        hasty: whether a step may skip work that takes long and improves files little. It is set to choose among many
+            models; the chosen ones are then built without haste.
         frequency: by axis name, how often each original row occurs in the training data (int64 [original rows]).
-        calibration: inputs from the training data, as `Model.calibrate` takes them; empty where importance rests on
-            tables alone. Shortened, as many models read them.
-        whole: the same, of all lengths that the model takes: for what is measured of one model, and not of many.
-        deadline: when the run has to stop.
-        start: the model that the stage under way began with; None where the stage trains it.
-        known: what was computed of models under this context, and under others that were made from it.
+        calibration: inputs from the training data for `Model.calibrate`, shortened, because many models read them;
+            empty if importance depends on tables only.
+        whole: the same inputs in full length, to measure a single model.
+        deadline: when the run must stop.
+        start: the model at the beginning of the current stage; None if the stage trains it.
+        known: results that were computed of models under this context, or under one derived from it.
     """
 
     seed: int = 0
@@ -51,7 +51,7 @@ class Context:
     _content: list[bytes] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def content_of(self, model: Content) -> bytes:
-        """What a model holds: of the one that the stage began with, which nobody changes, found out once."""
+        """The digest of a model; that of `start`, which does not change, is computed once."""
         if model is not self.start:
             return model.content()
         if not self._content:

@@ -1,4 +1,4 @@
-"""A table whose cuts, turn and codes are planned, and made where rows are asked for: no second copy of a large one."""
+"""A table whose cuts, rotation and codes are applied only when rows are read: no second copy of a large table."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ from autoprune.packing.writing import pack
 
 
 class Planned(Table):
-    """A table that shares the rows it was made from, whatever becomes of it.
+    """A table that always shares the rows it was made from.
 
-    Without updates all that steps do to a row follows from the row and a few statistics. So a cut keeps row numbers, a
-    turn keeps a matrix, and codes are made when somebody asks for rows, or block by block while they are written. It
-    has no mask of single weights, and does not train; `settled` is a plain table for that.
+    Without training, everything that steps do to a row follows from the row and a few statistics. So a cut keeps the
+    numbers of rows, a rotation keeps a matrix, and codes are computed when rows are read, or block by block when they
+    are written. A planned table has no mask of single weights and cannot be trained; `settled` gives a plain table for
+    that.
 
     Attributes:
-        weight: float32 [original rows, width], perhaps mapped from a file; nobody writes into it.
-        turn: float32 [width, dim], what a row is multiplied by; None: nothing.
+        weight: float32 [original rows, width], perhaps mapped from a file; it is never written to.
+        turn: float32 [width, dim], by which rows are multiplied; None: not at all.
         coding: how rows are coded; None: not at all.
 
     Args:
         vectors: float32 [rows, width].
-        known: what was computed of these vectors.
+        known: earlier results for the same vectors.
     """
 
     turn: Tensor | None
@@ -43,10 +44,10 @@ class Planned(Table):
         super().__init__(len(vectors), 0)
         self.weight = nn.Parameter(vectors)
         self.dim_mask = torch.ones(vectors.shape[1], dtype=torch.bool)
-        self.bits, self.shares = self.bits[:1].expand(len(vectors)), self.shares[:1].expand(len(vectors))  # all alike
+        self.bits, self.shares = self.bits[:1].expand(len(vectors)), self.shares[:1].expand(len(vectors))  # all equal
         self.register_buffer("turn", None)
         self.coding: Coding | None = None
-        self._known = Remembered() if known is None else known
+        self._results = Remembered() if known is None else known
         self._searches = True
 
     @property
@@ -59,22 +60,22 @@ class Planned(Table):
 
     @property
     def touched(self) -> bool:
-        """Whether it differs from the rows that it was made from."""
+        """Whether it differs from the rows it was made from."""
         return self.coding is not None or self.turn is not None or self.rows < self.original_rows
 
     def settled(self) -> Table:
         """A plain table with a copy of these rows.
 
         Raises:
-            AutopruneError: it needs more than all of the memory.
+            AutopruneError: it needs more memory than the machine has.
         """
         self._check_room("training or pruning single weights", copies=4)
-        found = Table(self.rows, self.dim)
-        found.weight = nn.Parameter(self.weights().detach().clone())
-        found.original_rows = self.original_rows
+        plain = Table(self.rows, self.dim)
+        plain.weight = nn.Parameter(self.weights().detach().clone())
+        plain.original_rows = self.original_rows
         for name in ("index", "row_mask", "dim_mask", "bits"):
-            setattr(found, name, getattr(self, name).clone())  # what is alike for all rows is one number here
-        return found.to(self.weight.device)
+            setattr(plain, name, getattr(self, name).clone())  # clones, because expanded tensors share one number
+        return plain.to(self.weight.device)
 
     def values(self, rows: Tensor | None = None) -> Tensor:
         rows = torch.arange(self.rows, device=self.index.device) if rows is None else rows
@@ -83,25 +84,26 @@ class Planned(Table):
 
     def weights(self, rows: Tensor | None = None) -> Tensor:
         if rows is None:
-            self._check_room("its rows at one time", copies=1)
+            self._check_room("reading all rows at once", copies=1)
             rows = torch.arange(self.rows, device=self.index.device)
-        return self._hidden(self._turned(self.weight.index_select(0, self.index[rows])), rows)
+        return self._zero_hidden(self._turned(self.weight.index_select(0, self.index[rows])), rows)
 
     def lengths(self) -> Tensor:
-        found = torch.empty(self.rows, device=self.weight.device)  # pieces of it would lie between what blocks leave
+        lengths = torch.empty(self.rows, device=self.weight.device)  # at once, as pieces would fragment the memory
+        # A rotation that keeps all dimensions keeps lengths, so it need not be applied.
         turned = self.turn is not None and not (self.dim == len(self.turn) and self.dim_mask.all())
-        for some in blocks_of(self.rows, self.weight.shape[1]):  # a turn that keeps all dimensions keeps lengths
-            block = self._block(some) if turned else self._hidden(self._source(some), some)
-            found[some] = torch.linalg.vector_norm(block, dim=1)
-        return found
+        for rows in blocks_of(self.rows, self.weight.shape[1]):
+            block = self._block(rows) if turned else self._zero_hidden(self._source(rows), rows)
+            lengths[rows] = torch.linalg.vector_norm(block, dim=1)
+        return lengths
 
     def moment(self) -> Tensor:
         """The sum of the outer products of all rows that are not hidden with themselves: float64 [dim, dim]."""
-        found = self._known.get(("moment", self._standing_rows()), self._moment)
-        found = found.to(self.weight.device)  # recipes are checked on the CPU, whatever they are made on
+        moment = self._results.get(("moment", self._standing_rows()), self._moment)
+        moment = moment.to(self.weight.device)  # recipes are checked on the CPU, wherever their models are built
         if self.turn is not None:
-            found = self.turn.T.double() @ found @ self.turn.double()
-        return found * self.dim_mask[:, None] * self.dim_mask
+            moment = self.turn.T.double() @ moment @ self.turn.double()
+        return moment * self.dim_mask[:, None] * self.dim_mask
 
     def cut_rows(self, keep: Tensor) -> None:
         for name in ("index", "row_mask", "mask", "bits", "shares"):
@@ -129,18 +131,18 @@ class Planned(Table):
     def code_by(self, learners: Sequence[Learner], *, part_of: Tensor | None = None) -> None:
         largest = self._largest()
         coders = [
-            one.learn(self._drawn(one, None if part_of is None else part_of == number), largest=largest)
-            for number, one in enumerate(learners)
+            learner.learn(self._sample(learner, None if part_of is None else part_of == number), largest=largest)
+            for number, learner in enumerate(learners)
         ]
         self.coding = Coding(coders=tuple(coders), part_of=part_of)
 
     def packed(self) -> StoredTable:
-        """The table as it ships, where there is nothing to make; else `stored`."""
-        assert not self.touched, "it is made while it is written"
+        """The table as it ships, if it is unchanged; otherwise use `stored`."""
+        assert not self.touched, "a changed table is computed while it is written, see `stored`"
         return pack(self.weight.detach())
 
     def stored(self) -> StoredBlocks:
-        """The table as a file will hold it."""
+        """The table as it will be written to a file, block by block."""
         coding = self.coding or Coding(coders=(None,))
         bits = FLOAT_BITS if self.coding is None else 0
         table = MadeTable.of(self.rows, self.dim, bits=bits, make=self._made)
@@ -148,66 +150,67 @@ class Planned(Table):
 
     @torch.no_grad()
     def _made(self, rows: Array) -> Array:
-        found = self.values(tensor_of(rows, self.index.device))
-        return numpy_of(found) if isinstance(rows, np.ndarray) else found.to(rows.device)
+        values = self.values(tensor_of(rows, self.index.device))
+        return numpy_of(values) if isinstance(rows, np.ndarray) else values.to(rows.device)
 
     @torch.no_grad()
-    def _block(self, some: slice) -> Tensor:
-        return self._hidden(self._turned(self._source(some)), some)
+    def _block(self, rows: slice) -> Tensor:
+        return self._zero_hidden(self._turned(self._source(rows)), rows)
 
-    def _source(self, some: slice) -> Tensor:
-        """Rows as they were before any turn."""
-        source, whole = self.weight.detach(), self.rows == self.original_rows
-        return source[some] if whole else source.index_select(0, self.index[some])  # twice as fast as source[index]
+    def _source(self, rows: slice) -> Tensor:
+        """Rows before the rotation."""
+        source, uncut = self.weight.detach(), self.rows == self.original_rows
+        return source[rows] if uncut else source.index_select(0, self.index[rows])  # twice as fast as source[index]
 
     def _turned(self, source: Tensor) -> Tensor:
         return source if self.turn is None else source @ self.turn
 
-    def _hidden(self, weights: Tensor, rows: Tensor | slice) -> Tensor:
-        stands = self.row_mask[rows]
-        if stands.all() and self.dim_mask.all():
+    def _zero_hidden(self, weights: Tensor, rows: Tensor | slice) -> Tensor:
+        """The weights of rows, with hidden rows and dimensions set to zero."""
+        visible = self.row_mask[rows]
+        if visible.all() and self.dim_mask.all():
             return weights
-        return weights * (stands[:, None] & self.dim_mask)
+        return weights * (visible[:, None] & self.dim_mask)
 
     def _largest(self) -> float:
-        """No value is larger, whatever the turn: the length of the longest row."""
+        """An upper limit of all values under any rotation: the length of the longest row."""
         source = self.weight.detach()
 
         def longest() -> float:
-            return max(float(torch.linalg.vector_norm(source[some], dim=1).max()) for some in blocks_of(*source.shape))
+            return max(float(torch.linalg.vector_norm(source[rows], dim=1).max()) for rows in blocks_of(*source.shape))
 
-        return self._known.get(("longest",), longest)
+        return self._results.get(("longest",), longest)
 
     def _standing_rows(self) -> bytes:
-        """Names the rows that are not hidden; empty where these are all there ever were."""
+        """A key for the set of rows that are not hidden; empty if these are all original rows."""
         if self.rows == self.original_rows and bool(self.row_mask.all()):
             return b""
         return hashlib.sha256(self.index[self.row_mask].cpu().numpy().data).digest()
 
     def _moment(self) -> Tensor:
-        """Of the rows that stand, as they were before any turn; where few do not, by what these take from the whole."""
+        """The moment of the rows that are not hidden, before the rotation; if few are gone, by subtracting these."""
         if not self._standing_rows():
             return self._moment_of(None)
         standing = self.index[self.row_mask]
         gone = torch.ones(self.original_rows, dtype=torch.bool, device=standing.device).index_fill_(0, standing, False)
         if 2 * len(standing) > len(gone):
-            whole = self._known.get(("moment", b""), lambda: self._moment_of(None)).to(standing.device)
-            left = whole - self._moment_of(gone.nonzero()[:, 0])
-            if 2 * left.trace() > whole.trace():  # else rounding would count
-                return left
+            whole = self._results.get(("moment", b""), lambda: self._moment_of(None)).to(standing.device)
+            rest = whole - self._moment_of(gone.nonzero()[:, 0])
+            if 2 * rest.trace() > whole.trace():  # otherwise the difference loses too many digits
+                return rest
         return self._moment_of(standing)
 
     def _moment_of(self, index: Tensor | None) -> Tensor:
-        """Of some of the rows that it was made from, None for all."""
+        """The moment of some of the original rows; None: of all."""
         source = self.weight.detach()
-        found = torch.zeros(source.shape[1], source.shape[1], dtype=torch.float64, device=source.device)
-        for some in blocks_of(len(source) if index is None else len(index), source.shape[1]):
-            block = source[some] if index is None else source.index_select(0, index[some])
-            found += block.T @ block
-        return found
+        moment = torch.zeros(source.shape[1], source.shape[1], dtype=torch.float64, device=source.device)
+        for rows in blocks_of(len(source) if index is None else len(index), source.shape[1]):
+            block = source[rows] if index is None else source.index_select(0, index[rows])
+            moment += block.T @ block
+        return moment
 
-    def _drawn(self, learner: Learner, chosen: Tensor | None) -> Tensor:
-        """Rows to learn from: all that are to be coded, or as many of them as are enough."""
+    def _sample(self, learner: Learner, chosen: Tensor | None) -> Tensor:
+        """Rows for a learner: all that are to be coded, or a sample of as many as it needs."""
         rows = torch.arange(self.rows) if chosen is None else chosen.nonzero()[:, 0].cpu()
         if len(rows) > learner.points:
             draw = np.random.default_rng(0).choice(len(rows), learner.points, replace=False)
@@ -215,10 +218,10 @@ class Planned(Table):
         return self.weights(rows.to(self.index.device)).detach()
 
     def _check_room(self, what: str, *, copies: int) -> None:
-        needed, there = copies * 4 * self.rows * self.dim, memory()
-        if needed > there:
+        needed, available = copies * 4 * self.rows * self.dim, memory()
+        if needed > available:
             raise AutopruneError(
                 f"a table of {self.rows:,} x {self.dim} float32 ({4 * self.rows * self.dim / 1e9:.1f} GB) is too large "
-                f"for {what}: that takes {needed / 1e9:.1f} GB, and this machine has {there / 1e9:.1f} GB. Leave out "
-                "what needs it (epochs, magnitude, l1, dims.importance=activation), or cut rows first."
+                f"for {what}: that takes {needed / 1e9:.1f} GB, and this machine has {available / 1e9:.1f} GB. Leave "
+                "out what needs it (epochs, magnitude, l1, dims.importance=activation), or cut rows first."
             )

@@ -1,4 +1,4 @@
-"""What was computed of a model, kept by content: a search asks the same of equal models again and again."""
+"""Results computed of models, kept by content: a search needs the same results of equal models again and again."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from torch import Tensor
 R = TypeVar("R")
 
 MOST, MOST_BYTES = 128, 5e8
-"""Results that are kept, and what they may take beside the largest: numbers, never weights. Those that were not asked
-for longest go first."""
+"""The most results that are kept, and the most bytes that they may take without the largest. Results are statistics,
+never weights. The least recently used ones are dropped first."""
 
 
 class Remembered:
-    """Results by what they rest on; nobody may change them."""
+    """A cache of results by keys; the results must not be changed."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._results: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 
     def __deepcopy__(self, memo: object) -> Remembered:
-        return self  # what is known of a model is known of its copies
+        return self  # copies of a model share the results
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._results)
 
     def get(self, key: Hashable, compute: Callable[[], R]) -> R:
-        """What `compute` returns, or returned when it was asked under an equal key."""
-        if key not in self._known:
+        """The result of `compute`, or the kept result of an equal key."""
+        if key not in self._results:
             result = compute()
-            self._known[key] = result, _bytes(result)
-            while len(self._known) > MOST or self._beside_the_largest > MOST_BYTES:
-                self._known.popitem(last=False)
-        self._known.move_to_end(key)
-        found: R = self._known[key][0]
-        return found
+            self._results[key] = result, _bytes(result)
+            while len(self._results) > MOST or self._beside_the_largest > MOST_BYTES:
+                self._results.popitem(last=False)
+        self._results.move_to_end(key)
+        kept: R = self._results[key][0]
+        return kept
 
     @property
     def _beside_the_largest(self) -> int:
-        sizes = [size for _, size in self._known.values()]
+        sizes = [size for _, size in self._results.values()]
         return sum(sizes) - max(sizes)
 
 
 def _bytes(result: object) -> int:
-    """What tensors take, however deep they lie."""
+    """The bytes of the tensors in a result, however nested."""
     if isinstance(result, Tensor):
         return result.nbytes
-    held = result.values() if isinstance(result, Mapping) else result if isinstance(result, list | tuple) else ()
-    return sum(map(_bytes, held))
+    entries = result.values() if isinstance(result, Mapping) else result if isinstance(result, list | tuple) else ()
+    return sum(map(_bytes, entries))

@@ -1,1 +1,1 @@
-"""Any `nn.Module` of the user's own: its lookup tables in ours, all else as it is."""
+"""Any `nn.Module` of the user's own: our tables replace its embeddings, everything else stays as it is."""

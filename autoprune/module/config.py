@@ -1,4 +1,4 @@
-"""What the task around a module of one's own can be told."""
+"""The settings of the task around a user's own module."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from autoprune.tasks.task import LOOKED_AT, Training
 
 @dataclass(kw_only=True)
 class ModuleData:
-    """Where the data lies: `path`, a file or a folder, is handed on as `data=`, and hashed."""
+    """Where the data is: `path`, a file or a folder, is passed to the task as `data=`, and hashed."""
 
     path: str | None = None
 
@@ -21,10 +21,10 @@ class ModuleConfig:
 
     Attributes:
         file: the Python file with the task.
-        data: where its data lies.
-        options: what else the class in the file is made with.
-        metric: what `quality` means; None: the first of its metrics.
-        training: how models are trained; 0 epochs: the module comes trained.
+        data: where its data is.
+        options: further arguments of the class in the file.
+        metric: the metric that `quality` means; None: the first one.
+        training: how models are trained; 0 epochs: `load()` returns a trained module.
     """
 
     name: str = "module"
@@ -35,16 +35,16 @@ class ModuleConfig:
     training: Training = field(default_factory=lambda: Training(learning_rate=0.001, epochs=0))
 
     def arguments(self) -> dict[str, Any]:
-        """What the class in the file is made with."""
+        """The arguments of the class in the file."""
         return self.options if self.data.path is None else {**self.options, "data": self.data.path}
 
     def idle(self) -> dict[str, str]:
-        """What changes nothing beside the rest, dotted, and why."""
+        """Settings that have no effect given the others, as dotted paths, each with the reason."""
         why = "it ends the training of a dense model, and task.training.epochs=0 says that load() gives it trained"
         return {} if self.training.epochs else dict.fromkeys(LOOKED_AT, why)
 
     def check(self) -> None:
-        """Refuses what cannot be.
+        """Refuses invalid settings.
 
         Raises:
             AutopruneError: with the path of the entry.

@@ -1,35 +1,43 @@
-"""What stands where an `nn.Embedding` or `nn.EmbeddingBag` stood, and answers as it did."""
+"""Replacements for `nn.Embedding`, `nn.EmbeddingBag` and `nn.Linear` that read their weights from our tables."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import embedding, embedding_bag, linear
 
 
 class Rows(Protocol):
-    """Where the vectors of a lookup come from."""
+    """The table that a lookup reads its vectors from."""
 
     @property
     def device(self) -> torch.device:
-        """Where they are."""
+        """The device of the vectors."""
 
     @property
     def stands(self) -> Tensor:
-        """Which rows are there: bool [rows], numbered as before any was cut."""
+        """Which rows remain: bool [rows], by original row number."""
+
+    @property
+    def whole(self) -> Tensor | None:
+        """The table itself if it is plain float32 [rows, outer width], complete, and not trained; None otherwise."""
+
+    def move(self, device: torch.device) -> None:
+        """Moves to a device, unless it moves together with the model that it belongs to."""
 
     def vectors(self, ids: Tensor) -> Tensor:
-        """The vectors of rows, as wide as the module expects them: float32 [n, outer width]; zeros of one that is gone.
+        """The vectors of rows, as wide as the module expects: float32 [n, outer width]; zeros for a removed row.
 
         Args:
-            ids: int64 [n], rows as they were numbered before any was cut.
+            ids: int64 [n], original row numbers.
         """
 
 
 class Weights(Protocol):
-    """Where the weight and the bias of a linear map come from."""
+    """The source of the weight and the bias of a linear layer."""
 
     bias: nn.Parameter | None
 
@@ -38,87 +46,130 @@ class Weights(Protocol):
 
 
 class Lookup(nn.Module):
-    """Stands where an `nn.Embedding` stood: ids of any shape to vectors of the width that the module expects.
+    """Replaces an `nn.Embedding`: maps ids of any shape to vectors of the width that the module expects.
 
-    What is looked up is no part of this module: tables are trained, cut and packed elsewhere, and several lookups may
-    share one.
+    The table is not part of this module: it is trained, cut and packed elsewhere, and several lookups may share it.
 
     Args:
-        path: where it stands in the module, for errors.
-        stood: what stood there.
+        path: its path in the module, for errors.
+        stood: the embedding that it replaces.
 
     Attributes:
-        num_embeddings, embedding_dim, padding_idx: as of what stood there.
-        padding: the vector of `padding_idx`, which no training moves: float32 [embedding_dim].
-        counts: while lookups are counted, how often each row was asked for, int64 [num_embeddings]; None otherwise.
+        num_embeddings, embedding_dim, padding_idx: as in the replaced embedding.
+        padding: the vector of `padding_idx`, which is never trained: float32 [embedding_dim].
+        counts: while lookups are counted, how often each row was looked up, int64 [num_embeddings]; None otherwise.
     """
 
     padding: Tensor | None
+    _whole: Tensor | None
 
     def __init__(self, path: str, stood: nn.Embedding | nn.EmbeddingBag) -> None:
         super().__init__()
         self.path = path
         self.num_embeddings, self.embedding_dim = stood.weight.shape
         self.padding_idx = stood.padding_idx
-        fixed = None if stood.padding_idx is None else stood.weight.detach()[stood.padding_idx].clone()
-        self.register_buffer("padding", fixed)
+        padding = None if stood.padding_idx is None else stood.weight.detach()[stood.padding_idx].clone()
+        self.register_buffer("padding", padding)
         self.counts: Tensor | None = None
+        self._dtype = torch.float32
         self.fill(None)
 
     def fill(self, source: Rows | None) -> None:
-        """Gives it its vectors, or takes them away."""
-        self.__dict__["_source"] = source  # not registered: a submodule's weights would be there twice
+        """Sets the table that it reads; None removes it."""
+        self.__dict__["_source"] = source  # not registered, or its weights would appear twice in the state_dict
+        self._whole = None if source is None else source.whole
+        # If coding has changed the padding row, the original padding vector replaces it
+        self._pads_over = (
+            self._whole is not None
+            and self.padding is not None
+            and not torch.equal(self._whole[self.padding_idx], self.padding)
+        )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Implements `to`, `half` and the like: the table moves too, and answers get the requested dtype.
+
+        The table itself keeps its dtype, since it may consist of codes.
+        """
+        applied: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        source: Rows | None = self.__dict__["_source"]
+        if source is not None:
+            probe = fn(torch.empty(0, device=source.device))
+            source.move(probe.device)
+            self._dtype, self._whole = probe.dtype, source.whole
+        return applied
 
     @property
     def weight(self) -> Tensor:
-        """The whole table: float32 [num_embeddings, embedding_dim], zeros where a row is gone; for tied weights.
+        """The whole table, for tied weights: [num_embeddings, embedding_dim], zeros in removed rows.
 
         Counted as a lookup of every row.
         """
         if self.counts is not None:
             self.counts += 1
-        return self._answers(torch.arange(self.num_embeddings, device=self._rows.device))
+        if self._whole is not None and not self._pads_over:
+            return self._whole.to(self._dtype)
+        return self._padded_vectors(torch.arange(self.num_embeddings, device=self._rows.device)).to(self._dtype)
 
     @property
     def stands(self) -> Tensor:
-        """Which rows are there: bool [num_embeddings]."""
+        """Which rows remain: bool [num_embeddings]."""
         return self._rows.stands
 
     def forward(self, input: Tensor) -> Tensor:
-        """The vectors of ids: float32 [*input.shape, embedding_dim]."""
-        return self._looked_up(input.flatten()).view(*input.shape, self.embedding_dim)
+        """The vectors of ids: [*input.shape, embedding_dim], float32 or the dtype that the module was converted to."""
+        if self._whole is None:
+            return self._look_up(input.flatten()).view(*input.shape, self.embedding_dim).to(self._dtype)
+        vectors = self._call_torch(embedding, input, self._whole)
+        return (self._with_padding(input, vectors) if self._pads_over else vectors).to(self._dtype)
 
-    def _looked_up(self, ids: Tensor) -> Tensor:
-        """The vectors of ids, int [n]: float32 [n, embedding_dim]."""
-        if len(ids):
+    def _call_torch(self, function: Callable[..., Tensor], ids: Tensor, *arguments: Any, **settings: Any) -> Tensor:
+        """Calls a function of torch, which checks ids itself, and turns its error into ours."""
+        if ids.is_cuda:  # where an id without a row would make CUDA unusable for this process
+            self._check_ids(ids)
+        try:
+            return function(ids, *arguments, **settings)
+        except (IndexError, RuntimeError):
+            self._check_ids(ids)
+            raise
+
+    def _check_ids(self, ids: Tensor) -> None:
+        """Refuses ids without a row."""
+        if ids.numel():
             low, high = int(ids.min()), int(ids.max())
             if low < 0 or high >= self.num_embeddings:
-                wrong = low if low < 0 else high
-                raise IndexError(f"{self.path}: ids from 0 to {self.num_embeddings - 1} have a row, but got {wrong}")
-        if self.counts is not None:
-            counts = torch.bincount(ids, minlength=self.num_embeddings)
-            if self.padding_idx is not None:  # its vector is never asked for
-                counts[self.padding_idx] = 0
-            self.counts += counts
-        return self._answers(ids.long())
+                invalid = low if low < 0 else high
+                raise IndexError(f"{self.path}: ids from 0 to {self.num_embeddings - 1} have a row, but got {invalid}")
 
-    def _answers(self, ids: Tensor) -> Tensor:
-        vectors = self._rows.vectors(ids)
+    def _look_up(self, ids: Tensor) -> Tensor:
+        """The vectors of ids, int [n]: float32 [n, embedding_dim]."""
+        self._check_ids(ids)
+        ids = ids.long()
+        if self.counts is not None:
+            # the padding row is never read
+            counted = torch.ones_like(ids) if self.padding_idx is None else ids.ne(self.padding_idx).long()
+            self.counts.index_add_(0, ids, counted)
+        return self._padded_vectors(ids)
+
+    def _padded_vectors(self, ids: Tensor) -> Tensor:
+        return self._with_padding(ids, self._rows.vectors(ids))
+
+    def _with_padding(self, ids: Tensor, vectors: Tensor) -> Tensor:
+        """The vectors of ids, with the padding vector in place of the padding row."""
         if self.padding is None or self.padding_idx is None:
             return vectors
-        return torch.where(ids.eq(self.padding_idx)[:, None], self.padding, vectors)
+        return torch.where(ids.eq(self.padding_idx)[..., None], self.padding, vectors)
 
     @property
     def _rows(self) -> Rows:
         source: Rows | None = self.__dict__["_source"]
-        assert source is not None, f"{self.path} is filled before it is asked"
+        assert source is not None, f"{self.path} must be filled before it is used"
         return source
 
 
 class Bag(Lookup):
-    """Stands where an `nn.EmbeddingBag` stood: bags of ids to the sum, mean or largest values of their vectors.
+    """Replaces an `nn.EmbeddingBag`: maps bags of ids to the sum, mean or maximum of their vectors.
 
-    A row that is gone counts as a vector of zeros, `padding_idx` not at all.
+    A removed row counts as a vector of zeros; `padding_idx` does not count at all.
     """
 
     def __init__(self, path: str, stood: nn.EmbeddingBag) -> None:
@@ -126,21 +177,36 @@ class Bag(Lookup):
         self.mode, self.include_last_offset = stood.mode, stood.include_last_offset
 
     def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
+        if per_sample_weights is not None and self.mode != "sum":
+            raise ValueError(f"{self.path}: per_sample_weights need mode sum, but the mode is {self.mode}")
+        if self._whole is None:
+            return self._in_bags(input, offsets, per_sample_weights).to(self._dtype)
+        pooled = self._call_torch(
+            embedding_bag,
+            input,
+            self._whole,
+            offsets,
+            mode=self.mode,
+            per_sample_weights=None if per_sample_weights is None else per_sample_weights.to(self._whole.dtype),
+            include_last_offset=self.include_last_offset,
+            padding_idx=self.padding_idx,
+        )
+        return pooled.to(self._dtype)
+
+    def _in_bags(self, input: Tensor, offsets: Tensor | None, per_sample_weights: Tensor | None) -> Tensor:
         ids = input.flatten()
-        owner, bags = self._owners(input, offsets)
-        vectors = self._looked_up(ids)
+        bag_of, bags = self._owners(input, offsets)
+        vectors = self._look_up(ids)
         if per_sample_weights is not None:
-            if self.mode != "sum":
-                raise ValueError(f"{self.path}: per_sample_weights go with mode sum, but the mode is {self.mode}")
             vectors = vectors * per_sample_weights.flatten()[:, None]
         if self.padding_idx is not None:
-            there = ids != self.padding_idx
-            owner, vectors = owner[there], vectors[there]
+            not_padding = ids != self.padding_idx
+            bag_of, vectors = bag_of[not_padding], vectors[not_padding]
         empty = vectors.new_zeros(bags, self.embedding_dim)
         if self.mode == "max":
-            return empty.scatter_reduce(0, owner[:, None].expand_as(vectors), vectors, "amax", include_self=False)
-        sums = empty.index_add(0, owner, vectors)
-        return sums / torch.bincount(owner, minlength=bags).clamp_min(1)[:, None] if self.mode == "mean" else sums
+            return empty.scatter_reduce(0, bag_of[:, None].expand_as(vectors), vectors, "amax", include_self=False)
+        sums = empty.index_add(0, bag_of, vectors)
+        return sums / torch.bincount(bag_of, minlength=bags).clamp_min(1)[:, None] if self.mode == "mean" else sums
 
     def _owners(self, input: Tensor, offsets: Tensor | None) -> tuple[Tensor, int]:
         """Which bag each id is in, int64 [n], and how many bags there are."""
@@ -148,7 +214,7 @@ class Bag(Lookup):
             bags, length = input.shape
             return torch.arange(bags, device=input.device).repeat_interleave(length), bags
         if offsets is None:
-            raise ValueError(f"{self.path}: ids in one dimension need offsets, where each bag begins")
+            raise ValueError(f"{self.path}: one-dimensional ids need offsets, which say where each bag begins")
         ends = offsets[1:] if self.include_last_offset else torch.cat([offsets[1:], offsets.new_tensor([len(input)])])
         starts = offsets[:-1] if self.include_last_offset else offsets
         sizes = (ends - starts).long()
@@ -156,16 +222,16 @@ class Bag(Lookup):
 
 
 class Tied(nn.Module):
-    """Stands where an `nn.Linear` stood whose weight was that of a table.
+    """Replaces an `nn.Linear` that shared its weight with an embedding.
 
     Args:
-        lookup: of the table.
-        stood: what stood there.
+        lookup: the lookup of that embedding's table.
+        stood: the linear layer that it replaces.
     """
 
     def __init__(self, lookup: Lookup, stood: nn.Linear) -> None:
         super().__init__()
-        self.__dict__["_lookup"] = lookup  # not registered: it stands elsewhere
+        self.__dict__["_lookup"] = lookup  # not registered: it already belongs to another submodule
         self.bias = stood.bias
 
     @property
@@ -175,44 +241,44 @@ class Tied(nn.Module):
         return lookup.weight
 
     def forward(self, input: Tensor) -> Tensor:
-        """The products with all rows, and the bias: float32 [..., rows]; of a row that is gone the bias alone."""
+        """The products with all rows, plus the bias: float32 [..., rows]; for a removed row only the bias."""
         return linear(input, self.weight, self.bias)
 
 
 class Mapped(nn.Module):
-    """Stands where an `nn.Linear` stood whose weight may lose bits: it is trained, coded and packed elsewhere.
+    """Replaces an `nn.Linear` whose weight may be quantised; the weight is trained, coded and packed elsewhere.
 
     Args:
-        weights: of the map.
-        stood: what stood there.
+        weights: the source of its weight and bias.
+        stood: the linear layer that it replaces.
     """
 
     def __init__(self, weights: Weights, stood: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = stood.in_features, stood.out_features
-        self.__dict__["_weights"] = weights  # not registered: a submodule's weights would be there twice
+        self.__dict__["_weights"] = weights  # not registered, or its weights would appear twice in the state_dict
 
     @property
     def weight(self) -> Tensor:
-        """What it multiplies by: float32 [out_features, in_features]."""
+        """The weight: float32 [out_features, in_features]."""
         weights: Weights = self.__dict__["_weights"]
         return weights.values()
 
     @property
     def bias(self) -> Tensor | None:
-        """What it adds, float32 [out_features]; None: nothing."""
+        """The bias, float32 [out_features], or None."""
         weights: Weights = self.__dict__["_weights"]
         return weights.bias
 
     def forward(self, input: Tensor) -> Tensor:
-        """The map of float32 [..., in_features]: [..., out_features]."""
+        """Maps float32 [..., in_features] to [..., out_features]."""
         return linear(input, self.weight, self.bias)
 
 
 def standing_rows(table: nn.Module) -> Tensor:
-    """Which rows of an embedding are there: bool [rows]; all of an `nn.Embedding` that nothing was taken from.
+    """Which rows of an embedding remain: bool [rows]; all rows of an ordinary `nn.Embedding`.
 
-    Whoever ranks all rows of a table leaves out those that are gone, whose vectors are zeros.
+    Code that ranks all rows of a table must leave out the removed ones, whose vectors are zeros.
     """
     if isinstance(table, Lookup | Tied):
         return table.stands if isinstance(table, Lookup) else table.__dict__["_lookup"].stands

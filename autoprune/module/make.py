@@ -1,4 +1,4 @@
-"""The task around a module of one's own, from a config."""
+"""Makes the task around a user's own module, from a config."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ READ_AT_ONCE = 2**20
 
 
 def make_module(config: ModuleConfig) -> AdoptedTask:
-    """Runs the user's file, and tries what is in it on a batch and a request.
+    """Runs the user's file, and tries the task in it on one batch and one request.
 
     Raises:
-        AutopruneError: no file is given, or something in it cannot be used; with its line.
+        AutopruneError: no file is given, or something in it cannot be used; the message names the line.
     """
     config.check()
     if not config.file:
@@ -35,17 +35,17 @@ def make_module(config: ModuleConfig) -> AdoptedTask:
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 of a file, or of all files in a folder with their places in it."""
+    """SHA-256 of a file, or of all files in a folder with their relative paths."""
     if not path.exists():
         raise AutopruneError(f"task.data.path: there is no {str(path)!r}.")
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
-            found.update(f"{file.relative_to(path) if path.is_dir() else ''} {file.stat().st_size} ".encode())
+            digest.update(f"{file.relative_to(path) if path.is_dir() else ''} {file.stat().st_size} ".encode())
             with file.open("rb") as content:
                 while block := content.read(READ_AT_ONCE):
-                    found.update(block)
-    return found.hexdigest()
+                    digest.update(block)
+    return digest.hexdigest()
 
 
 MODULE = TaskMaker(config=ModuleConfig, make=make_module, idle=ModuleConfig.idle, located=("file", "data.path"))

@@ -1,4 +1,4 @@
-"""What a user writes to have a module of theirs searched: one class, in a file of its own."""
+"""The class that a user writes to search their own module, in a file of its own."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from autoprune.tasks.metric import Metric
 
 Rows = pd.DataFrame | Mapping[str, Any]
-"""Columns by name, equally long."""
+"""Columns by name, all of the same length."""
 
 
 class ModuleTask(ABC):
-    """A task around any `nn.Module`: how it is loaded, what it learns from, how it is scored and asked.
+    """A task around any `nn.Module`: how to load it, train it, score it and time it.
 
-    It is made anew in every process that works for a study, from what `task.options` says (and `data=` where
-    `task.data.path` is given), and must be the same each time. Random numbers come from torch's generator, which is
-    seeded for it.
+    Every process of a study constructs the task anew, with the arguments in `task.options` (and `data=` if
+    `task.data.path` is set), and must get the same task each time. Draw random numbers from torch's generator: it is
+    seeded before each call.
 
     Example:
         class Clicks(autoprune.ModuleTask):
@@ -40,13 +40,13 @@ class ModuleTask(ABC):
                 return {"single": lambda: module(one_request)}
 
     Attributes:
-        metrics: by name, each a function of the rows of `score`; larger is better, the first is what `quality` means.
-        slices: columns of the rows that split them, each with the slices it splits them into.
-        tables: paths of the embeddings that are made smaller (`"encoder.items"`); None: all that there are.
+        metrics: functions of the rows of `score`, by name; larger is better. `quality` means the first one.
+        slices: columns that split the rows, each with the slices that it splits them into.
+        tables: paths of the embeddings to compress (`"encoder.items"`); None: all.
         cut: names of the tables that may lose rows and dimensions (`"encoder_items"`); None: those of 256 rows or more.
-        linears: paths of the `nn.Linear` whose weights may lose bits too (`"mlp.0"`).
-        perturbations: ways to make the same requests harder, which `perturb` knows; each is one more slice.
-        workload_names: what `workloads` returns; the first is what `latency_ms` means.
+        linears: paths of the `nn.Linear` layers whose weights may be quantised too (`"mlp.0"`).
+        perturbations: ways in which `perturb` can make the same requests harder; each is measured like a slice.
+        workload_names: the names that `workloads` returns, in order; `latency_ms` means the first one.
     """
 
     metrics: ClassVar[Mapping[str, Metric]]
@@ -59,11 +59,15 @@ class ModuleTask(ABC):
 
     @abstractmethod
     def load(self) -> nn.Module:
-        """A module, trained, or fresh where `task.training.epochs` trains it first."""
+        """The module: trained, or untrained if `task.training.epochs` trains it first."""
 
     @abstractmethod
     def batches(self) -> Iterable[Any]:
-        """One epoch of training batches, in an order drawn from torch's generator."""
+        """One epoch of training batches, in an order drawn from torch's generator.
+
+        All batches of an epoch are in memory during training. If the data is large, return indices and look the data
+        up in `loss`.
+        """
 
     @abstractmethod
     def loss(self, module: Any, batch: Any) -> Tensor:
@@ -71,29 +75,29 @@ class ModuleTask(ABC):
 
     @abstractmethod
     def score(self, module: Any, split: str) -> Rows:
-        """Rows that every metric and slice is computed from.
+        """The rows from which all metrics and slices are computed.
 
         Args:
             module: in evaluation mode, without gradients.
             split: `validation` (what the search sees) or `test`.
 
         Returns:
-            The columns that metrics and slices name, as a mapping from names to arrays or as a DataFrame; and perhaps
-            `unit`, which says what counts as one observation, such as a user; without it each row is one.
+            The columns that metrics and slices name, as a mapping from names to arrays or as a DataFrame. A column
+            `unit` says which rows form one observation, such as a user; without it each row is one.
         """
 
     @abstractmethod
     def workloads(self, module: Any) -> dict[str, Callable[[], object]]:
-        """What is timed, by name, in the order of `workload_names`: each call is one request."""
+        """The timed requests by name, in the order of `workload_names`: each call is one request."""
 
     def look(self, module: Any) -> Rows:
-        """Rows as `score` gives them, on a part of validation that is quickly asked: by default all of it."""
+        """Rows like those of `score`, on a part of validation that is fast to score; by default all of it."""
         return self.score(module, "validation")
 
     def perturb(self, module: Any, split: str, perturbation: str) -> Rows:
-        """Rows as `score` gives them, with the same requests made harder, in one of the ways of `perturbations`."""
-        raise NotImplementedError(f"perturb() must be defined, for perturbations names {perturbation!r}")
+        """Rows like those of `score`, with the same requests made harder in one of the ways in `perturbations`."""
+        raise NotImplementedError(f"perturb() must be defined, because perturbations names {perturbation!r}")
 
     def fingerprint(self) -> str:
-        """Changes when data changes that neither the training batches nor `task.data.path` show."""
+        """A text that changes with any data that neither the training batches nor `task.data.path` contain."""
         return ""

@@ -1,4 +1,4 @@
-"""The lookup tables of a module: which there are, what shares them, and lookups of ours in their places."""
+"""The lookup tables of a module: finding them and what shares them, and replacing them with our lookups."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ KINDS = (nn.Embedding, nn.EmbeddingBag)
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a table stands in a module.
+    """Where a module uses a table.
 
     Attributes:
-        lookups: paths of the embeddings that look it up; several share one weight.
-        tied: paths of linear maps that multiply by the same weight.
-        rows, dim: its shape, before anything is cut.
-        padding: the `padding_idx` of the first embedding, whose vector stays as it is; None: it has none.
+        lookups: paths of the embeddings that read it; several if they share one weight.
+        tied: paths of linear layers that share the weight.
+        rows, dim: its original shape.
+        padding: the `padding_idx` of the first embedding, whose vector never changes; None if it has none.
     """
 
     lookups: tuple[str, ...]
@@ -35,91 +35,101 @@ class Place:
 
     @property
     def name(self) -> str:
-        """What recipes call the table: its first path, `encoder_items` for `encoder.items`."""
+        """The table's name in recipes: from its first path, `encoder_items` for `encoder.items`."""
         return self.lookups[0].replace(".", "_")
 
 
 def find_tables(module: nn.Module, named: Collection[str] | None = None) -> list[Place]:
-    """The tables of a module, in the order in which they stand in it.
+    """The tables of a module, in the module's order.
 
     Args:
-        named: paths of the embeddings that are meant; None: all that there are.
+        named: paths of the embeddings to use; None: all.
 
     Raises:
-        AutopruneError: there is none, a path names none, or one cannot be taken over as it is.
+        AutopruneError: there is no table, a path names none, or one cannot be replaced as it is.
     """
     modules = dict(module.named_modules(remove_duplicate=False))
-    there = {path: one for path, one in modules.items() if isinstance(one, KINDS)}
+    embeddings = {path: submodule for path, submodule in modules.items() if isinstance(submodule, KINDS)}
     kind = type(module).__name__
-    if not there or "" in there:
-        held = ", ".join(sorted({type(one).__name__ for path, one in modules.items() if path})) or "no modules"
+    if "" in embeddings:
         raise AutopruneError(
-            f"{kind} has no table inside it: no nn.Embedding or nn.EmbeddingBag was found. It holds: {held}."
+            f"{kind} is itself the table, with no module around it; wrap it in one: self.table = {kind}(…)."
+        )
+    if not embeddings:
+        inner = {type(submodule).__name__ for path, submodule in modules.items() if path}
+        raise AutopruneError(
+            f"{kind} has no table inside it: no nn.Embedding or nn.EmbeddingBag was found. It holds: "
+            f"{', '.join(sorted(inner)) or 'no modules'}."
         )
     for path in named or ():
-        if path not in there:
-            raise AutopruneError(f"tables: {kind} has no embedding at {path!r}. {nearest(path, there)}")
+        if path not in embeddings:
+            raise AutopruneError(f"tables: {kind} has no embedding at {path!r}. {nearest(path, embeddings)}")
     shared: dict[int, list[str]] = {}
-    for path, one in there.items():
-        shared.setdefault(id(one.weight), []).append(path)
+    for path, submodule in embeddings.items():
+        shared.setdefault(id(submodule.weight), []).append(path)
     groups = [paths for paths in shared.values() if named is None or set(paths) & set(named)]
-    found = [_place(kind, modules, paths) for paths in groups]
-    names = [place.name for place in found]
+    places = [_place(kind, modules, paths) for paths in groups]
+    names = [place.name for place in places]
     if len(set(names)) < len(names):
-        raise AutopruneError(f"tables: two embeddings of {kind} would go by one name: {', '.join(sorted(names))}.")
-    return found
+        raise AutopruneError(f"tables: two embeddings of {kind} would have the same name: {', '.join(sorted(names))}.")
+    return places
 
 
 def find_linears(module: nn.Module, named: Collection[str]) -> dict[str, str]:
-    """The linear maps of some paths, by the names that recipes call them by: `mlp_0` for `mlp.0`.
+    """The paths of linear layers by their names in recipes: `mlp_0` for `mlp.0`.
 
     Raises:
-        AutopruneError: a path names none, or one cannot be taken over as it is.
+        AutopruneError: a path names no linear layer, or one cannot be replaced as it is.
     """
     modules = dict(module.named_modules(remove_duplicate=False))
-    there = {path: one for path, one in modules.items() if isinstance(one, nn.Linear)}
+    linears = {path: linear for path, linear in modules.items() if isinstance(linear, nn.Linear)}
     kind = type(module).__name__
     for path in named:
-        if path not in there:
-            raise AutopruneError(f"linears: {kind} has no nn.Linear at {path!r}. {nearest(path, there)}")
-        one = there[path]
+        if path not in linears:
+            raise AutopruneError(f"linears: {kind} has no nn.Linear at {path!r}. {nearest(path, linears)}")
+        linear = linears[path]
         sharing = [
             place
             for place, other in modules.items()
-            if place != path and any(held is one.weight for held in other._parameters.values())
+            if place != path and any(parameter is linear.weight for parameter in other._parameters.values())
         ]
         if sharing:
             raise AutopruneError(
-                f"{path} of {kind} cannot be taken over: it shares its weight with {sharing[0]}; leave it out."
+                f"{path} of {kind} cannot be taken over: it shares its weight with {sharing[0]}; remove it from "
+                "linears."
             )
-        if type(one).forward is not nn.Linear.forward or parametrize.is_parametrized(one):
+        if type(linear).forward is not nn.Linear.forward or parametrize.is_parametrized(linear):
             raise AutopruneError(
-                f"{path} of {kind} cannot be taken over: only an nn.Linear as torch makes it can be; leave it out."
+                f"{path} of {kind} cannot be taken over: only a plain nn.Linear can be; remove it from linears."
             )
-        if one.weight.dtype != torch.float32 or not one.weight.detach().isfinite().all():
+        if linear.weight.dtype != torch.float32 or not linear.weight.detach().isfinite().all():
             raise AutopruneError(
-                f"{path} of {kind} cannot be taken over: its weight must be finite, and float32 as module.float() "
-                "makes it."
+                f"{path} of {kind} cannot be taken over: its weight must be finite float32; module.float() converts it."
             )
     return {path.replace(".", "_"): path for path in named}
 
 
 def _place(kind: str, modules: Mapping[str, nn.Module], paths: list[str]) -> Place:
-    """The place of the table that embeddings share, if it can be taken over."""
+    """The `Place` of the table that the embeddings at `paths` share.
+
+    Raises:
+        AutopruneError: the table cannot be replaced.
+    """
     table = modules[paths[0]]
-    assert isinstance(table, KINDS), "only embeddings are asked about"
+    assert isinstance(table, KINDS), "the caller passes only embeddings"
     for path in paths:
         if reason := _reason_against(modules[path]):
             raise AutopruneError(f"{path} of {kind} cannot be taken over: {reason}")
     tied = []
-    for path, one in modules.items():
-        held = [name for name, parameter in one._parameters.items() if parameter is table.weight]
-        if not held or path in paths:
+    for path, submodule in modules.items():
+        sharing = [name for name, parameter in submodule._parameters.items() if parameter is table.weight]
+        if not sharing or path in paths:
             continue
-        if type(one) is not nn.Linear:
+        if type(submodule) is not nn.Linear:
             raise AutopruneError(
-                f"{paths[0]} of {kind} shares its weight with {held[0]} of {path or 'the module itself'}, a "
-                f"{type(one).__name__}; only an nn.Linear can share one here. Look rows up through the embedding."
+                f"{paths[0]} of {kind} shares its weight with {sharing[0]} of {path or 'the module itself'}, a "
+                f"{type(submodule).__name__}; only an nn.Linear can share the weight of an embedding. Look rows up "
+                "through the embedding."
             )
         tied.append(path)
     rows, dim = table.weight.shape
@@ -127,8 +137,8 @@ def _place(kind: str, modules: Mapping[str, nn.Module], paths: list[str]) -> Pla
 
 
 def _reason_against(table: nn.Module) -> str:
-    """Why an embedding cannot be taken over, and the way out; empty where it can."""
-    assert isinstance(table, KINDS), "only embeddings are asked about"
+    """Why an embedding cannot be replaced, and the way out; empty if it can."""
+    assert isinstance(table, KINDS), "the caller passes only embeddings"
     plain = nn.Embedding if isinstance(table, nn.Embedding) else nn.EmbeddingBag
     weight: Tensor = table.weight
     if type(table).forward is not plain.forward:
@@ -140,21 +150,21 @@ def _reason_against(table: nn.Module) -> str:
     if table.max_norm is not None:
         return "max_norm writes into the weight while it answers; scale the rows once, and set it to None."
     if table.scale_grad_by_freq:
-        return "scale_grad_by_freq is not known here; set it to False."
+        return "scale_grad_by_freq is not supported; set it to False."
     if weight.dtype != torch.float32:
-        return f"its weight is {weight.dtype}; only float32 is taken, as module.float() makes it."
+        return f"its weight is {weight.dtype}; only float32 is supported; convert it with module.float()."
     if not weight.numel():
-        return f"its weight has the shape {list(weight.shape)}, and holds nothing."
+        return f"its weight has the shape {list(weight.shape)}, and is empty."
     if not weight.detach().isfinite().all():
         row = int((~weight.detach().isfinite()).any(1).nonzero()[0])
-        return f"its row {row} holds NaN or infinite values."
+        return f"its row {row} contains NaN or infinite values."
     return ""
 
 
 def take_over(module: nn.Module, places: Collection[Place]) -> None:
-    """Puts lookups in the places of a module's embeddings; they are still to be filled.
+    """Replaces a module's embeddings with empty lookups.
 
-    What stands under several paths, in a submodule that has two names, is replaced at the first.
+    An embedding in a submodule that has several paths is replaced at the first of them.
     """
     for place in places:
         made: dict[int, Lookup] = {}
@@ -162,7 +172,7 @@ def take_over(module: nn.Module, places: Collection[Place]) -> None:
             stood = module.get_submodule(path)
             if isinstance(stood, Lookup):
                 continue
-            assert isinstance(stood, KINDS), "as it was found"
+            assert isinstance(stood, KINDS), "find_tables found it"
             if id(stood) not in made:
                 made[id(stood)] = Bag(path, stood) if isinstance(stood, nn.EmbeddingBag) else Lookup(path, stood)
             put(module, path, made[id(stood)])
@@ -170,64 +180,66 @@ def take_over(module: nn.Module, places: Collection[Place]) -> None:
             stood = module.get_submodule(path)
             if isinstance(stood, Tied):
                 continue
-            assert isinstance(stood, nn.Linear), "as it was found"
+            assert isinstance(stood, nn.Linear), "find_tables found it"
             put(module, path, Tied(next(iter(made.values())), stood))
 
 
 def fill(module: nn.Module, places: Collection[Place], sources: Mapping[str, Rows | None]) -> None:
-    """Gives the lookups of a module the tables that they look up, by name."""
+    """Sets the tables that a module's lookups read, by table name."""
     for place in places:
         for path in place.lookups:
             lookup = module.get_submodule(path)
-            assert isinstance(lookup, Lookup), "taken over before it is filled"
+            assert isinstance(lookup, Lookup), "take_over comes before fill"
             lookup.fill(sources[place.name])
 
 
 def own_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """What a module holds beside its tables, by path, each once: parameters and buffers, themselves and no copies."""
-    found: dict[int, tuple[str, Tensor]] = {}
-    for name, held in module.state_dict(keep_vars=True).items():
-        if isinstance(held, Tensor):  # other state than tensors is the module's own affair
-            found.setdefault(id(held), (name, held))
-    return dict(found.values())
+    """A module's parameters and buffers outside its tables, by path, each once; not copies."""
+    tensors: dict[int, tuple[str, Tensor]] = {}
+    for name, value in module.state_dict(keep_vars=True).items():
+        if isinstance(value, Tensor):  # state that is no tensor is the module's own business
+            tensors.setdefault(id(value), (name, value))
+    return dict(tensors.values())
 
 
 def refuse_views(module: nn.Module) -> None:
-    """Refuses a module that keeps a view of a parameter, which would stay as it is while the parameter is cut.
+    """Refuses a module that keeps a view of a parameter: the view would not follow when the parameter is cut.
 
     Raises:
-        AutopruneError: it does.
+        AutopruneError: the module keeps such a view.
     """
-    owned = {held.untyped_storage().data_ptr() for held in module.parameters()}
-    for path, one in module.named_modules():
-        for name, held in vars(one).items():
-            if isinstance(held, Tensor) and held.grad_fn is not None and held.untyped_storage().data_ptr() in owned:
+    storages = {value.untyped_storage().data_ptr() for value in module.parameters()}
+    for path, submodule in module.named_modules():
+        for name, value in vars(submodule).items():
+            has_graph = isinstance(value, Tensor) and value.grad_fn is not None
+            if has_graph and value.untyped_storage().data_ptr() in storages:
                 raise AutopruneError(
-                    f"{f'{path}.{name}'.lstrip('.')} is a view of a parameter, which will change; take it in forward()."
+                    f"{f'{path}.{name}'.lstrip('.')} is a view of a parameter, which will change; create the view in "
+                    "forward()."
                 )
 
 
 def let_go(module: nn.Module) -> None:
-    """Takes what a module keeps of its last answer out of its graph: torch copies no tensor that is in one."""
-    for one in module.modules():
-        for name, held in vars(one).items():
-            if isinstance(held, Tensor) or type(held) is tuple:
-                vars(one)[name] = _without_graph(held)
-            elif isinstance(held, list | dict):
-                for at, kept in held.items() if isinstance(held, dict) else enumerate(held):
-                    if not isinstance(kept, Tensor | None):  # such as the words of a vocabulary
+    """Detaches tensors that a module keeps from its last call: torch cannot copy a tensor that is part of a graph."""
+    for submodule in module.modules():
+        for name, value in vars(submodule).items():
+            if isinstance(value, Tensor) or type(value) is tuple:
+                vars(submodule)[name] = _detached(value)
+            elif isinstance(value, list | dict):
+                for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+                    if not isinstance(item, Tensor | None):  # for example the words of a vocabulary
                         break
-                    held[at] = _without_graph(kept)
+                    value[key] = _detached(item)
 
 
-def _without_graph(held: Any) -> Any:
-    """A tensor, or all in a tuple, without the graph that it was computed in; itself where there is none."""
-    if type(held) is tuple:
-        return tuple(_without_graph(one) for one in held)
-    return held.detach() if isinstance(held, Tensor) and held.grad_fn is not None else held
+def _detached(value: Any) -> Any:
+    """A tensor, or the tensors in a tuple, detached from their graph; anything else is returned as it is."""
+    if type(value) is tuple:
+        return tuple(_detached(item) for item in value)
+    return value.detach() if isinstance(value, Tensor) and value.grad_fn is not None else value
 
 
-def put(module: nn.Module, path: str, one: nn.Module) -> None:
-    """Puts a submodule in the place of another."""
+def put(module: nn.Module, path: str, submodule: nn.Module) -> None:
+    """Replaces the submodule at a path."""
     outer, _, last = path.rpartition(".")
-    module.get_submodule(outer)._modules[last] = one
+    module.get_submodule(outer)._modules[last] = submodule

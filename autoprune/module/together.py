@@ -1,4 +1,4 @@
-"""A user's module on a GPU, among tensors that the user's code makes on the CPU."""
+"""Lets a user's module run on a GPU although the user's code creates tensors on the CPU."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from torch.overrides import TorchFunctionMode
 INTO_NUMPY = (Tensor.numpy, Tensor.__array__)
 
 SETS = "__set__"
-"""The name of what assigns an attribute, such as `data` or `grad`."""
+"""The name of the function that assigns an attribute, such as `data` or `grad`."""
 
 INTO_FIRST = {
     *("__setitem__", SETS, "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__"),
     *("__iand__", "__ior__", "__ixor__", "__ilshift__", "__irshift__"),
 }
-"""Names of what writes into the first tensor that it is given, beside all that end in one `_`."""
+"""Functions that write into their first tensor, besides those whose names end in a single `_`."""
 
 
 class Together(TorchFunctionMode):
-    """While it is entered, what is computed from tensors on a device and on the CPU is computed on the device.
+    """A mode in which functions of tensors on both a device and the CPU are computed on the device.
 
-    What is written into stays where it is, and what is written comes there; numpy gets a copy from the device.
+    Functions that write into a tensor are computed on that tensor's device instead. numpy gets a copy on the CPU.
 
     Args:
-        device: another one than the CPU.
+        device: not the CPU.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -41,23 +41,23 @@ class Together(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func in INTO_NUMPY:
             return func(args[0].cpu(), *args[1:], **kwargs)
-        if len({held.device.type for held in _tensors((args, kwargs))}) > 1:
+        if len({value.device.type for value in _tensors((args, kwargs))}) > 1:
             written = _written(func, args, kwargs)
             device = self._device if written is None else written.device
-            # As given, `data` would take a tensor off the device; one on the CPU it may take there, as `Module.to` does
+            # Unmoved, an assigned `data` would take a tensor off the device. A CPU tensor may move, as in `Module.to`
             if _name(func) != SETS or device.type != self._device.type:
-                try:  # lengths of packed sequences, say, are to stay on the CPU
+                try:  # some arguments, such as lengths of packed sequences, must stay on the CPU
                     return func(*args, **kwargs)
                 except RuntimeError as error:
                     if "device" not in str(error):
                         raise
             args = _moved(args, device)
-            kwargs = {name: held if name == "out" else _moved(held, device) for name, held in kwargs.items()}
+            kwargs = {name: value if name == "out" else _moved(value, device) for name, value in kwargs.items()}
         return func(*args, **kwargs)
 
 
 def together(device: torch.device) -> AbstractContextManager[object]:
-    """What a user's code runs in when its module is on a device; on the CPU nothing is to be done."""
+    """The context in which to run a user's code when its module is on a device; on the CPU it does nothing."""
     return nullcontext() if device.type == "cpu" else Together(device)
 
 
@@ -66,7 +66,7 @@ def _name(func: Callable[..., Any]) -> str:
 
 
 def _written(func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> Tensor | None:
-    """The tensor that a function of torch writes into, the first where there are several; None: into a new one."""
+    """The tensor that a function of torch writes into, the first if there are several; None: it returns a new one."""
     if kwargs.get("out") is not None:
         return next(_tensors(kwargs["out"]), None)
     name = _name(func)
@@ -74,22 +74,22 @@ def _written(func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> 
     return next(_tensors((args, kwargs)), None) if is_written else None
 
 
-def _tensors(held: Any) -> Iterator[Tensor]:
-    if isinstance(held, Tensor):
-        yield held
-    elif isinstance(held, Mapping):
-        yield from _tensors(list(held.values()))
-    elif isinstance(held, list | tuple):
-        for one in held:
-            yield from _tensors(one)
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
 
 
-def _moved(held: Any, device: torch.device) -> Any:
-    if isinstance(held, Tensor):
-        return held.to(device)
-    if isinstance(held, Mapping):
-        return {name: _moved(one, device) for name, one in held.items()}
-    if type(held) in (list, tuple):
-        moved: Sequence[Any] = type(held)(_moved(one, device) for one in held)
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, Mapping):
+        return {name: _moved(item, device) for name, item in value.items()}
+    if type(value) in (list, tuple):
+        moved: Sequence[Any] = type(value)(_moved(item, device) for item in value)
         return moved
-    return held
+    return value

@@ -1,8 +1,8 @@
-"""Tables in few bytes: how they are coded, how they lie in a file, and how a packed table answers.
+"""Compact tables: how they are coded, how files store them, and how a packed table answers.
 
-A table becomes codes (`RowCodes`, `CentredCodes`, `ProductCodes`, `PartCodes`), the codes a `StoredTable` (a manifest
-entry and arrays), and that, once loaded, a `PackedTable`, which is never expanded. The entry's `pattern` says which.
-Writing is `autoprune.packing.writing`, which needs torch; what is here answers without.
+A table becomes codes (`RowCodes`, `CentredCodes`, `ProductCodes`, `PartCodes`), codes become a `StoredTable` (a
+manifest entry and arrays), and loading it gives a `PackedTable`, which is never expanded. The entry's `pattern` says of
+which class. `autoprune.packing.writing` writes tables and needs torch; reading does not.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ __all__ = ["PackedTable", "restore"]
 
 
 def restore(entry: Mapping[str, Any], stored: Mapping[str, Array]) -> PackedTable:
-    """The packed table of a manifest entry and the arrays of a file."""
-    # Patterns are imported here, because an encoder that answers by onnxruntime has none.
+    """The packed table from a manifest entry and the arrays of a file."""
+    # Imported here, because an encoder that runs in onnxruntime needs none of these.
     if entry["pattern"] == "product":
         from autoprune.packing.product import PackedProduct
 

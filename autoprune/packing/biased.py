@@ -1,4 +1,4 @@
-"""A table with the bias of each row as one more dimension, which stays in float32 however the table is coded."""
+"""A table with each row's bias as one more dimension, which stays in float32 however the table is coded."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from autoprune.packing.packed import PackedTable
 
 @dataclass(frozen=True, kw_only=True)
 class Biased(PackedTable):
-    """Answers queries whose last value is 1, q·v + b, so that whoever searches it needs to know of no bias.
+    """Answers queries whose last value is 1 with q·v + b, so that searching it needs no special case for biases.
 
     Attributes:
-        table: without the biases.
+        table: the table without biases.
         tensors: `bias`, float32 [rows].
     """
 
@@ -23,9 +23,11 @@ class Biased(PackedTable):
 
     @staticmethod
     def of(table: PackedTable, bias: Array) -> Biased:
-        """A table and the bias of each of its rows, float32 [rows]."""
-        held = {"bias": bias}
-        return Biased(rows=table.rows, dim=table.dim + 1, bits=table.bits, pattern="biased", tensors=held, table=table)
+        """A table with the bias of each of its rows, float32 [rows]."""
+        tensors = {"bias": bias}
+        return Biased(
+            rows=table.rows, dim=table.dim + 1, bits=table.bits, pattern="biased", tensors=tensors, table=table
+        )
 
     def to(self, device: Any) -> Biased:
         return dataclasses.replace(super().to(device), table=self.table.to(device))
@@ -38,11 +40,11 @@ class Biased(PackedTable):
         return namespace(index).concatenate([self.table.decode(index), self.tensors["bias"][index][:, None]], axis=1)
 
     def scores(self, queries: Array) -> Array:
-        found = self.table.scores(queries[:, :-1])
-        found += queries[:, -1:] * self.tensors["bias"]
-        return found
+        scores = self.table.scores(queries[:, :-1])
+        scores += queries[:, -1:] * self.tensors["bias"]
+        return scores
 
 
 def asking(vectors: Array) -> Array:
-    """Vectors as queries of such a table: float32 [n, dim + 1]."""
+    """Vectors as queries for such a table: float32 [n, dim + 1]."""
     return namespace(vectors).concatenate([vectors, filled((len(vectors), 1), 1, vectors)], axis=1)

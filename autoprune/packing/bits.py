@@ -1,4 +1,4 @@
-"""Codes of few bits as packed bytes, whole numbers in the narrowest type, and scales in one byte each."""
+"""Packs codes of few bits into bytes, integers into the narrowest type, and scales into one byte each."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import TypeGuard
 from autoprune.packing.arrays import Array, cast, filled, namespace
 
 TERNARY = 1.6
-"""Bits of a code of three levels: five of them fit into a byte."""
+"""Bits of a code with three levels: five such codes fit into a byte."""
 
 LEVELS: dict[float, int] = {8: 256, 4: 16, 3: 8, 2: 4, TERNARY: 3, 1: 2}
-"""How many different codes there are, by the bits that one takes."""
+"""The number of levels, by the bits of a code."""
 
 
 def is_rate(bits: object) -> TypeGuard[float]:
-    """Whether a number of bits is what a code takes in the mean once it is entropy-coded: one with a point."""
+    """Whether a number of bits is a rate (the mean per code after entropy coding): any float but `TERNARY`."""
     return isinstance(bits, float) and bits != TERNARY
 
 
 def pack_codes(codes: Array, bits: float) -> Array:
-    """Several codes a byte, in planes: byte j of a row holds columns j, j + width, j + 2 * width and so on.
+    """Packs several codes per byte, in planes: byte j of a row holds columns j, j + width, j + 2 * width and so on.
 
-    A byte is a number whose digits are its codes. Codes of 3 bits are told by how far they lie from the middle, in two
-    bits, and after these for a whole row by the side, in one: so what is frequent in them can be told from the rest.
+    The digits of a byte are its codes. A code of 3 bits is split into its distance from the middle, two bits, and its
+    side, one bit; a row stores all distances, then all sides. Frequent codes then give frequent bytes.
 
     Args:
         codes: uint8 [..., dim], each below `LEVELS[bits]`.
@@ -59,15 +59,15 @@ def unpack_codes(packed: Array, bits: float, dim: int) -> Array:
 
 
 def _mirrored(low: Array, side: Array) -> Array:
-    """The lower two bits of codes of 3 as how far these lie from the middle, and back."""
+    """Converts the lower two bits of 3-bit codes to the distance from the middle, and back."""
     return low ^ (1 - side) * 3
 
 
 def plane(packed: Array, bits: float, number: int) -> Array:
-    """One of the codes in each byte, uint8 of the same shape."""
+    """The code with this number in each byte, uint8 of the same shape."""
     if bits == TERNARY:
-        above = packed // 3**number
-        return above - above // 3 * 3  # several times as fast as a remainder
+        shifted = packed // 3**number
+        return shifted - shifted // 3 * 3  # several times as fast as a remainder
     return (packed >> int(number * bits)) & (LEVELS[bits] - 1)
 
 
@@ -80,8 +80,8 @@ def scales(steps: Array, grid: Array) -> Array:
     """The scale of each row, float32 [rows].
 
     Args:
-        steps: uint8 [rows]; 0 is a row of zeros, the others are steps of the logarithm.
-        grid: float32 [2]: the logarithm of the scale that 1 stands for, and the width of a step.
+        steps: uint8 [rows]; 0 is a row of zeros, others count steps of the logarithm from 1 on.
+        grid: float32 [2]: the logarithm of the scale at 1, and the width of a step.
     """
-    numbers = cast(steps, "float64")  # else torch and numpy differ in the last digit
+    numbers = cast(steps, "float64")  # in float32 torch and numpy differ in the last digit
     return cast(namespace(steps).exp(grid[0] + grid[1] * (numbers - 1)) * (numbers > 0), "float32")

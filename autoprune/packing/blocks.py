@@ -1,4 +1,4 @@
-"""A table that is stored block by block: its tensors are made while they are written, and never all at once."""
+"""Stores a table block by block: its tensors are computed while they are written, never all at once."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from autoprune.packing.rated import Rated
 from autoprune.packing.writing import pack
 
 BY_ROW = ("values", "codes", "scale", "offset")
-"""Tensors of a stored table that have a line for each row; others, such as a codebook, hold for all rows."""
+"""Tensors of a stored table with one entry per row; others, such as a codebook, apply to all rows."""
 
 BLOCK_VALUES = 2**19
-"""Of a block: 2 MB in float32, so that what is made of it stays in a processor's cache."""
+"""Values per block: 2 MB in float32, so that a processor's cache holds what is computed from it."""
 
 Numbers = np.ndarray[Any, Any]
 
 Coder = Uniform | Normal | Rated | Book
-"""Codes rows, whichever they are: the codes of a row do not depend on the others."""
+"""Codes any rows: the codes of a row do not depend on other rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,45 +37,45 @@ class Coding:
     """How the rows of a table are coded.
 
     Attributes:
-        coders: of each part, at most four, none without rows; None is a part that stays as it is.
-        part_of: uint8 [rows], which part each row stands in; None where there is one part.
+        coders: of each part, at most four; no part is empty; None: the part stays uncoded.
+        part_of: uint8 [rows], the part of each row; None if there is only one.
     """
 
     coders: tuple[Coder | None, ...]
     part_of: Tensor | None = None
 
     def values(self, values: Tensor, rows: Tensor) -> Tensor:
-        """What codes make of some rows, float32 [n, dim].
+        """The values that the codes of some rows stand for, float32 [n, dim].
 
         Args:
-            values: of the rows, float32 [n, dim].
-            rows: int64 [n], which they are.
+            values: the rows, float32 [n, dim].
+            rows: int64 [n], their positions in the table.
         """
-        found = torch.empty_like(values)
+        decoded = torch.empty_like(values)
         for number, coder in enumerate(self.coders):
             chosen = slice(None) if self.part_of is None else self.part_of[rows] == number
-            found[chosen] = values[chosen] if coder is None else coder.code(values[chosen]).values()
-        return found
+            decoded[chosen] = values[chosen] if coder is None else coder.code(values[chosen]).values()
+        return decoded
 
     def stored(self, values: Tensor, rows: slice) -> list[StoredTable | None]:
-        """Some neighbouring rows as they ship, by part; None where a part has none of them."""
-        found = list[StoredTable | None]()
+        """A block of consecutive rows as stored tables, by part; None for a part without any of them."""
+        tables = list[StoredTable | None]()
         for number, coder in enumerate(self.coders):
-            some = values if self.part_of is None else values[self.part_of[rows] == number]
-            found.append(_stored(some, coder) if len(some) else None)
-        return found
+            part = values if self.part_of is None else values[self.part_of[rows] == number]
+            tables.append(_stored(part, coder) if len(part) else None)
+        return tables
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredBlocks:
-    """A table as a file will hold it.
+    """A table that is going to be written to a file.
 
     Attributes:
         entry: of the manifest, as of a `StoredTable`.
-        tensors: that are at hand.
-        layout: of the others, by name: type and shape.
-        make: makes these, block by block, in the order of the rows.
-        table: answers meanwhile.
+        tensors: those that are already computed.
+        layout: type and shape of the others, by name.
+        make: computes the others, block by block, in the order of the rows.
+        table: answers until then.
     """
 
     entry: dict[str, Any]
@@ -93,17 +93,17 @@ class StoredBlocks:
 
 @dataclass(frozen=True, kw_only=True)
 class MadeTable(PackedTable):
-    """A table whose rows are made when they are asked for.
+    """A table whose rows are computed when they are read.
 
     Attributes:
-        make: gives the rows named by int64 [n] as float32 [n, dim], of the library and on the device of these.
+        make: computes the rows at int64 [n] as float32 [n, dim], in the library and on the device of the index.
     """
 
     make: Callable[[Array], Array]
 
     @staticmethod
     def of(rows: int, dim: int, *, bits: int, make: Callable[[Array], Array]) -> MadeTable:
-        """Such a table; it holds no numbers, but for an array that says in which library it answers."""
+        """Such a table; its only tensor is an empty array that says in which library it answers."""
         tensors = {"none": np.empty(0, dtype=np.float32)}
         return MadeTable(rows=rows, dim=dim, bits=bits, pattern="made", tensors=tensors, make=make)
 
@@ -115,7 +115,7 @@ class MadeTable(PackedTable):
 
 
 def blocks_of(rows: int, dim: int) -> Iterator[slice]:
-    """The blocks of a table, in order; always the same ones."""
+    """The blocks of a table, in order; the same on every call."""
     step = max(BLOCK_VALUES // max(dim, 1), 1)
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
@@ -123,35 +123,37 @@ def blocks_of(rows: int, dim: int) -> Iterator[slice]:
 def store_blocks(
     rows: int, dim: int, *, coding: Coding, block: Callable[[slice], Tensor], table: PackedTable
 ) -> StoredBlocks:
-    """A table that will be stored.
+    """Prepares a table for being stored block by block.
 
     Args:
         rows, dim: the shape, neither of them 0.
-        coding: what becomes of its rows.
-        block: gives some neighbouring rows, float32 [n, dim].
-        table: answers meanwhile.
+        coding: how its rows are coded.
+        block: gives consecutive rows, float32 [n, dim].
+        table: answers until the table is stored.
     """
     sizes, firsts = _parts(coding.part_of, len(coding.coders), rows)
-    tried = [_stored(block(slice(first, first + 1)), coder) for first, coder in zip(firsts, coding.coders, strict=True)]
+    samples = [
+        _stored(block(slice(first, first + 1)), coder) for first, coder in zip(firsts, coding.coders, strict=True)
+    ]
     whole = [
-        StoredTable(entry={**one.entry, "rows": size}, tensors=one.tensors)
-        for one, size in zip(tried, sizes, strict=True)
+        StoredTable(entry={**sample.entry, "rows": size}, tensors=sample.tensors)
+        for sample, size in zip(samples, sizes, strict=True)
     ]
     stored = whole[0] if coding.part_of is None else join_parts(whole, coding.part_of)
     by_row = {name for name in stored.tensors if name.rpartition(".")[2] in BY_ROW}
     counts = {name: sizes[int(name.partition(".")[0]) if coding.part_of is not None else 0] for name in by_row}
 
     def make() -> Iterator[dict[str, Numbers]]:
-        for some in blocks_of(rows, dim):
-            found: dict[str, Numbers] = {}
-            for number, one in enumerate(coding.stored(block(some), some)):
+        for span in blocks_of(rows, dim):
+            tensors: dict[str, Numbers] = {}
+            for number, part in enumerate(coding.stored(block(span), span)):
                 prefix = "" if coding.part_of is None else f"{number}."
-                found |= {f"{prefix}{name}": held for name, held in (one.tensors if one else {}).items()}
-            yield {name: held for name, held in found.items() if name in by_row}
+                tensors |= {f"{prefix}{name}": tensor for name, tensor in (part.tensors if part else {}).items()}
+            yield {name: tensor for name, tensor in tensors.items() if name in by_row}
 
     return StoredBlocks(
         entry=stored.entry,
-        tensors={name: held for name, held in stored.tensors.items() if name not in by_row},
+        tensors={name: tensor for name, tensor in stored.tensors.items() if name not in by_row},
         layout={
             name: (stored.tensors[name].dtype, (counts[name], *stored.tensors[name].shape[1:]))
             for name in stored.tensors
@@ -163,7 +165,7 @@ def store_blocks(
 
 
 def _parts(part_of: Tensor | None, count: int, rows: int) -> tuple[list[int], list[int]]:
-    """How many rows each part has, and the first of them."""
+    """The number of rows of each part, and the first row of each."""
     if part_of is None:
         return [rows], [0]
     sizes = torch.bincount(part_of, minlength=count).tolist()

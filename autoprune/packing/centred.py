@@ -1,4 +1,4 @@
-"""Codes whose levels lie about zero, with one byte a row that says how far apart."""
+"""Codes with levels centred on zero, and one byte per row for the distance between levels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autoprune.packing.packed import StoredTable
 from autoprune.packing.rows import middle_code
 
 STEPS = 255
-"""Scales that a byte can say beside 0."""
+"""Scales that a byte can represent besides 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +23,9 @@ class CentredCodes:
     Attributes:
         codes: uint8 [rows, dim], each below `LEVELS[bits]`.
         scale: uint8 [rows], as `autoprune.packing.bits.scales` reads it.
-        grid: float32 [2], likewise.
+        grid: float32 [2], for `scales` too.
         bits: 8 at most.
-        zero: the code that stands for zero; None: it lies between the two in the middle, and none does.
+        zero: the code that stands for zero; None: no code does, zero lies between the two in the middle.
     """
 
     codes: Tensor
@@ -52,10 +52,10 @@ class CentredCodes:
 
 
 def steps_of(scale: Tensor, grid: Tensor) -> Tensor:
-    """The bytes that say scales best, uint8 [rows]: the inverse of `autoprune.packing.bits.scales`.
+    """The bytes nearest to scales, uint8 [rows]: the inverse of `autoprune.packing.bits.scales`.
 
     Args:
-        scale: float32 [rows]; 0 is said exactly.
+        scale: float32 [rows]; 0 is exact.
         grid: as of `CentredCodes`.
     """
     steps = 1 + ((scale.log() - grid[0]) / grid[1].clamp_min(1e-12)).round_().clamp_(0, STEPS - 1)

@@ -1,4 +1,4 @@
-"""Few bits for a weight: row-wise codes, and codes as packed bytes."""
+"""Uniform row-wise codes: few bits per weight, with a scale and an offset per row."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 SHARES = tuple(1.0 - 0.05 * i for i in range(11))
-"""Parts of a row's range that are tried where bits are few, widest first."""
+"""Shares of a row's range that are tried for codes of 2 to 7 bits, widest first."""
 
 BLOCK = 2**18
-"""Weights whose shares are searched at a time: they and their codes stay in a processor's cache, which is four times as
-fast for a large table."""
+"""Weights whose shares are searched at a time: they and their codes fit into a processor's cache, which makes a large
+table four times as fast."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,8 @@ class RowCodes:
     Attributes:
         codes: uint8 [rows, dim], each below 2**bits of its row.
         scale, offset: float16 [rows], in multiples of `unit`.
-        unit: one power of two for the table, which sets its largest value near the upper end of float16: rows a
-            thousand times smaller keep all their digits, and some rows alone have the codes they have among others.
+        unit: one power of two for the table, which puts its largest value near the upper end of float16: rows a
+            thousand times smaller keep all their digits, and a row's codes do not depend on the other rows.
         bits: uint8 [rows], 1 to 8.
     """
 
@@ -42,19 +42,19 @@ class RowCodes:
 
 
 def symmetric_zero(bits: Tensor) -> Tensor:
-    """The code that stands for zero where levels lie symmetrically: 64 of 8 bits, 8 of 4, 2 of 2, float32 [rows]."""
+    """The code of zero in symmetric codes: 64 for 8 bits, 8 for 4 bits, 2 for 2 bits; float32 [rows]."""
     return torch.where(bits == 8, 64.0, 2.0 ** (bits.float() - 1))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Uniform:
-    """Row-wise codes of one width, with the ranges that fit best.
+    """Computes row-wise codes of one width, with the ranges that fit best.
 
     Attributes:
         bits: 1 to 8.
-        unit: that all rows share, as of `RowCodes`; None: as the rows at hand need it.
-        search: whether ranges are searched; where shapes alone matter they are whole.
-        points: rows that are enough to learn from, as of `Codebooks`: the largest value says all.
+        unit: shared by all rows, as of `RowCodes`; None: the unit that fits the coded rows.
+        search: whether ranges are searched; False, if only shapes matter, takes whole ranges.
+        points: how many rows are enough to learn from, as of `Codebooks`: none, the largest value is enough.
     """
 
     bits: int
@@ -63,11 +63,11 @@ class Uniform:
     points: ClassVar[int] = 0
 
     def learn(self, values: Tensor, *, largest: float | None = None) -> Uniform:
-        """The same with a unit; arguments as of `Codebooks.learn`."""
+        """A copy with a unit; arguments as of `Codebooks.learn`."""
         return replace(self, unit=unit_of(_largest(values) if largest is None else largest))
 
     def code(self, values: Tensor) -> RowCodes:
-        """The codes of float32 [n, dim]; those of a row do not depend on the others, once there is a unit."""
+        """The codes of float32 [n, dim]; once there is a unit, a row's codes do not depend on the other rows."""
         bits = torch.full((len(values),), self.bits, dtype=torch.uint8, device=values.device)
         shares = best_shares(values, bits) if self.search else torch.ones(len(values), device=values.device)
         return quantize_rows(values, bits, shares, unit=self.unit)
@@ -84,21 +84,21 @@ def quantize_rows(
 ) -> RowCodes:
     """Uniform codes for each row.
 
-    With several bits the levels divide a share of the row's range, about its middle. With one bit they are the
-    mean of the row plus and minus its mean absolute deviation, the best two levels for the signs about the mean
-    (Rastegari et al. 2016, "XNOR-Net"). Codes are found against scale and offset as they are stored, in float16.
-    Afterwards rows of fewer than 8 bits are stretched back to their own length: rows of one length must not differ
-    in it by rounding, or few bits would favour some items over all others. Against the same codes as they were, a
-    squared error grows by at most 2 / (1 + c), where c is the cosine between the row and its codes' values.
+    With several bits the levels divide a share of the row's range, around its middle. With one bit they are the mean of
+    the row plus and minus its mean absolute deviation, the best two levels for the signs about the mean (Rastegari et
+    al. 2016, "XNOR-Net"). Codes are computed with scale and offset rounded to float16, as they are stored. Then rows of
+    fewer than 8 bits are stretched back to their original length: without that, rounding would change lengths and so
+    favour some items over others. Stretching multiplies a squared error by at most 2 / (1 + c), where c is the cosine
+    between the row and the values of its codes.
 
     Args:
         values: float32 [rows, dim], finite, below 1e37.
         bits: uint8 [rows], 1 to 8.
-        shares: float32 [rows], above 0; what `best_shares` found, which is at most 1, or a map that was fitted.
-        mask: bool [rows, dim]; where False the value is a zero that will not be stored, and does not count.
-        symmetric: whether a code of each row, `symmetric_zero`, stands for zero, with as many levels above as below
-            it; of 8 bits only 7 are used, so that two products fit into 16 bits (as CPUs without VNNI add them).
-        unit: that scale and offset are multiples of; None: as the largest of `values` needs it.
+        shares: float32 [rows], above 0: from `best_shares`, at most 1, or from a fitted linear layer.
+        mask: bool [rows, dim]; False: a zero that is not stored and does not count.
+        symmetric: whether the code `symmetric_zero` of each row stands for zero, with as many levels above it as below;
+            of 8 bits only 7 are used, so that two products fit into 16 bits (CPUs without VNNI add them in 16 bits).
+        unit: of scale and offset; None: the unit that fits the largest of `values`.
     """
     if unit is None:
         unit = unit_of(_largest(values))
@@ -121,7 +121,7 @@ def quantize_rows(
 
 
 def _stretch(values: Tensor, rounded: Tensor, bits: Tensor, mask: Tensor | None) -> Tensor:
-    """What takes rows of few bits back to their own length, float32 [rows]; 1 where that is far off, and of 8 bits."""
+    """The factor that gives rows of few bits their original length, float32 [rows]; 1 if far off, and for 8 bits."""
     if mask is not None:
         values, rounded = values * mask, rounded * mask
     stretch = values.norm(dim=1) / rounded.norm(dim=1).clamp_min(1e-12)
@@ -131,8 +131,8 @@ def _stretch(values: Tensor, rounded: Tensor, bits: Tensor, mask: Tensor | None)
 def best_shares(values: Tensor, bits: Tensor, *, mask: Tensor | None = None, symmetric: bool = False) -> Tensor:
     """The share of each row's range that gives the smallest squared error: float32 [rows].
 
-    The greedy search of Guan et al. 2019, "Post-Training 4-bit Quantization on Embedding Tables", about the
-    middle. Rows of 8 bits keep their whole range, rows of one bit have none to choose.
+    The greedy search of Guan et al. 2019, "Post-Training 4-bit Quantization on Embedding Tables", around the middle
+    of the range. Rows of 8 bits keep their whole range; rows of one bit have no range.
 
     Args:
         values: float32 [rows, dim], finite.
@@ -148,20 +148,20 @@ def best_shares(values: Tensor, bits: Tensor, *, mask: Tensor | None = None, sym
     return best
 
 
-def _best_of(part: Tensor, widths: Tensor, kept: Tensor | None, symmetric: bool) -> Tensor:
+def _best_of(values: Tensor, widths: Tensor, kept: Tensor | None, symmetric: bool) -> Tensor:
     """The best of `SHARES` for each of some rows."""
-    part = part / part.abs().amax(1, keepdim=True).clamp_min(1e-30)  # squares neither overflow nor vanish
+    values = values / values.abs().amax(1, keepdim=True).clamp_min(1e-30)  # squares neither overflow nor vanish
     most = _most(widths, symmetric)
     least: Tensor | None = None
-    chosen, room = torch.ones(len(part), device=part.device), torch.empty_like(part)
-    ends, counted = _ends(part, kept, symmetric), None if kept is None else kept.float()
+    chosen, buffer = torch.ones(len(values), device=values.device), torch.empty_like(values)
+    ends, weights = _ends(values, kept, symmetric), None if kept is None else kept.float()
     for share in SHARES:
         low, high = _shrunk(ends, widths, torch.full_like(chosen, share), symmetric)
         scale = (high - low) / most
-        wrong = _codes(part, scale, low, most, out=room).mul_(scale[:, None]).add_(low[:, None]).sub_(part)
-        if counted is not None:
-            wrong *= counted
-        error = wrong.square_().sum(1)
+        errors = _codes(values, scale, low, most, out=buffer).mul_(scale[:, None]).add_(low[:, None]).sub_(values)
+        if weights is not None:
+            errors *= weights
+        error = errors.square_().sum(1)
         if least is None:
             least = error
         else:
@@ -175,7 +175,7 @@ def _largest(values: Tensor) -> float:
 
 
 def unit_of(largest: float) -> float:
-    """The power of two that takes the largest absolute value of a table to between 2**11 and 2**12."""
+    """The power of two in which the largest absolute value of a table is between 2**11 and 2**12."""
     return 2.0 ** max(math.frexp(largest)[1] - 12, -112)
 
 
@@ -206,7 +206,7 @@ def _levels_ends(
 
 
 def _ends(values: Tensor, mask: Tensor | None, symmetric: bool) -> tuple[Tensor, Tensor]:
-    """The range of each row, float32 [rows] each; where levels lie symmetrically its largest value is the upper end."""
+    """The range of each row, float32 [rows] each; symmetric ones end at the largest absolute value."""
     if symmetric:
         high = (values if mask is None else values * mask).abs().amax(1)
         return -high, high
@@ -218,7 +218,7 @@ def _ends(values: Tensor, mask: Tensor | None, symmetric: bool) -> tuple[Tensor,
 
 
 def _shrunk(ends: tuple[Tensor, Tensor], bits: Tensor, shares: Tensor, symmetric: bool) -> tuple[Tensor, Tensor]:
-    """The lowest and the highest level that span a share of each row's range about its middle."""
+    """The lowest and the highest level, which span a share of each row's range around its middle."""
     low, high = ends
     if symmetric:
         zero = symmetric_zero(bits)

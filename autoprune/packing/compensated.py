@@ -1,4 +1,4 @@
-"""Codes that are fitted to what a linear map answers: later columns make up for the rounding of earlier ones."""
+"""Codes that are fitted to a linear layer's outputs: later columns make up for the rounding of earlier ones."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from torch import Tensor
 from autoprune.packing.codes import symmetric_zero, unit_of
 
 DAMPING = 0.01
-"""Of the mean variance of what is fed, added to each: directions that calibration hardly saw count a little."""
+"""This share of the mean variance is added to each: directions that calibration hardly saw count a little."""
 
 COLUMNS = 128
-"""That are rounded before the others are told, in one product."""
+"""Columns that are rounded before one product updates all later ones."""
 
 SHARES = tuple(1.0 - 0.05 * i for i in range(13))
-"""Parts of a row's range that are tried, widest first."""
+"""Shares of a row's range that are tried, widest first."""
 
 
 class Rounding:
-    """Rounds rows to codes whose errors weigh least, each row for itself: column after column.
+    """Rounds each row separately, column after column, so that the weighted error of its codes is small.
 
-    With moments = Aᵀ A, A lower triangular, the squared error of the answers is a sum of one square for each column, in
-    which the errors of earlier columns stand and its own. A column is rounded where its square is least: Babai's
-    nearest plane, which is what GPTQ comes to (Chen et al. 2025, "The Geometry of LLM Quantization").
+    With moments = Aᵀ A, A lower triangular, the squared error of the outputs is a sum of one square per column, which
+    depends on the errors of this column and of earlier ones. Each column is rounded so that its square is least. This
+    is Babai's nearest plane algorithm, which GPTQ amounts to (Chen et al. 2025, "The Geometry of LLM Quantization").
 
     Args:
-        moments: what errors weigh, float64 [dim, dim], positive definite.
+        moments: the weights of errors, float64 [dim, dim], positive definite.
     """
 
     def __init__(self, moments: Tensor) -> None:
@@ -35,47 +35,47 @@ class Rounding:
         self._weight = (lower / lower.diagonal()[:, None]).float()
 
     def codes(self, values: Tensor, step: Tensor, most: float, mask: Tensor | None = None) -> Tensor:
-        """Signed codes, each with what makes up for the errors of the columns before it: float32 [rows, dim].
+        """Signed codes, each of which makes up for the errors of earlier columns: float32 [rows, dim].
 
         Args:
             values: float32 [rows, dim].
             step: how far apart the levels of each row lie, float32 [rows].
             most: the largest code.
-            mask: bool [rows, dim]; False is a zero that stays one.
+            mask: bool [rows, dim]; False: a zero that stays one.
         """
         weight, kept = self._weight, None if mask is None else mask[:, self._order]
-        plain = values[:, self._order].T.contiguous()  # a column in one piece
-        wanted, codes, wrong = plain.clone(), torch.empty_like(plain), torch.empty_like(plain)
+        plain = values[:, self._order].T.contiguous()  # columns contiguous in memory
+        targets, codes, errors = plain.clone(), torch.empty_like(plain), torch.empty_like(plain)
         for start in range(0, len(plain), COLUMNS):
             end = min(start + COLUMNS, len(plain))
-            for at in range(start, end):
-                code = (wanted[at] / step).round_().clamp_(-most, most)
-                codes[at] = code if kept is None else code * kept[:, at]
-                wrong[at] = plain[at] - codes[at] * step
-                wanted[at + 1 : end].addr_(weight[at + 1 : end, at], wrong[at])
-            wanted[end:].addmm_(weight[end:, start:end], wrong[start:end])
+            for column in range(start, end):
+                code = (targets[column] / step).round_().clamp_(-most, most)
+                codes[column] = code if kept is None else code * kept[:, column]
+                errors[column] = plain[column] - codes[column] * step
+                targets[column + 1 : end].addr_(weight[column + 1 : end, column], errors[column])
+            targets[end:].addmm_(weight[end:, start:end], errors[start:end])
         return codes.T[:, self._order.argsort()]
 
 
 def compensated(
     values: Tensor, moments: Tensor, *, bits: int, step: Tensor | None = None, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The levels of symmetric codes whose answers are nearest to those of the values.
+    """The values of symmetric codes with which a linear layer's outputs stay nearest to the original ones.
 
-    Columns are rounded one after the other, those that are fed most first. What rounding one changes in the answers is
-    made up for, as far as can be, by the columns that are still to come (Frantar et al. 2022, "GPTQ", after Frantar &
-    Alistarh 2022, "Optimal Brain Compression"). At the end each row has the step that is best for its codes.
+    Columns are rounded one after the other, those with the largest activations first. Later columns make up, as far as
+    possible, for what rounding the earlier ones changes in the outputs (Frantar et al. 2022, "GPTQ", after Frantar &
+    Alistarh 2022, "Optimal Brain Compression"). At the end each row gets the step that is best for its codes.
 
     Args:
         values: float32 [rows, dim], finite.
-        moments: float64 [dim, dim], the mean outer product of what is fed with itself.
+        moments: float64 [dim, dim], the mean outer product of the activations that the layer receives.
         bits: 2 to 8.
-        step: how far apart the levels of each row lie while columns are rounded, float32 [rows]; None: as costs least.
-        mask: bool [rows, dim]; False is a pruned zero, which stays one.
+        step: the distance between levels of each row while columns are rounded, float32 [rows]; None: the best one.
+        mask: bool [rows, dim]; False: a pruned zero, which stays one.
 
     Returns:
         The values of the codes, float32 [rows, dim], and the share of each row's range, float32 [rows], with which
-        `quantize_rows` gives these values for themselves. It is above 1 where no value lies at the end of the range.
+        `quantize_rows` maps these values to themselves. It is above 1 if no value lies at the end of the range.
     """
     most = float(symmetric_zero(torch.tensor(bits))) - 1
     moments = damped(moments, DAMPING)
@@ -89,26 +89,26 @@ def compensated(
 
 
 def damped(moments: Tensor, share: float) -> Tensor:
-    """Moments of which a share of the mean variance was added to each variance: float64 [dim, dim]."""
+    """Moments with a share of the mean variance added to each variance: float64 [dim, dim]."""
     diagonal = moments.diagonal()
     return moments + torch.diag((share * diagonal.mean()).clamp_min(1e-12).expand(len(diagonal)))
 
 
 def _steps(values: Tensor, weights: Tensor, most: float) -> Tensor:
-    """Of each row the step between levels whose rounding costs least, columns weighted: float32 [rows]."""
+    """The step of each row with the least rounding error, columns weighted: float32 [rows]."""
     largest, weights = values.abs().amax(1).clamp_min(1e-30), weights.float()
-    least, found = torch.full_like(largest, torch.inf), largest / most
+    least, best = torch.full_like(largest, torch.inf), largest / most
     for share in SHARES:
         step = largest * (share / most)
         coded = (values / step[:, None]).round_().clamp_(-most, most).mul_(step[:, None])
         error = coded.sub_(values).square_() @ weights
-        found = torch.where(error < least, step, found)
+        best = torch.where(error < least, step, best)
         least = torch.minimum(error, least)
-    return found
+    return best
 
 
 def _best_steps(values: Tensor, codes: Tensor, moments: Tensor, step: Tensor) -> Tensor:
-    """Of each row the step that brings the answers of its codes nearest to its own: float32 [rows]."""
-    seen = codes @ moments
-    alike, own = (seen * values).sum(1), (seen * codes).sum(1)
-    return torch.where((alike > 0) & (own > 0), alike / own.clamp_min(1e-30), step.double()).float()
+    """The step of each row with which the outputs of its codes are nearest to its own: float32 [rows]."""
+    weighted = codes @ moments
+    cross, own = (weighted * values).sum(1), (weighted * codes).sum(1)
+    return torch.where((cross > 0) & (own > 0), cross / own.clamp_min(1e-30), step.double()).float()

@@ -1,4 +1,4 @@
-"""External ids (of users, items, words) in row order, in few bytes."""
+"""External ids (of users, items, words) in row order, compressed."""
 
 from __future__ import annotations
 
@@ -16,33 +16,36 @@ import numpy.typing as npt
 Id = int | str
 
 Draw = npt.NDArray[np.uint64]
-"""Numbers that say nothing of what they belong to, uint64 [n]."""
+"""Pseudo-random numbers that reveal nothing about the ids they were computed from, uint64 [n]."""
 
 Rows = npt.NDArray[np.int64]
-"""Numbers of rows, int64 [n]."""
+"""Row numbers, int64 [n]."""
 
 Packed = npt.NDArray[np.uint8]
 """Compressed bytes, uint8 [n]."""
 
 
 def whole_floats(eps: float) -> float:
-    """From here on a float stands for several whole numbers, and names none of them.
+    """The smallest float that may stand for several whole numbers: floats from here on cannot be ids.
 
     Args:
-        eps: the distance from 1 to the next number of its type.
+        eps: the distance from 1 to the next larger float of its type.
     """
     return 2 / eps
 
 
 INLINE = 15
-"""Bytes of a string that numpy keeps in the array itself; longer ones lie outside it."""
+"""Strings of at most this many bytes are kept inside numpy's array; longer ones lie outside it."""
 
 
 SPARSE = 8
-"""Numbers that lie farther apart than that, in the mean, are kept as differences."""
+"""Numbers that are farther apart than this on average are stored as differences, others as a bitmap."""
+
+FEW = 16
+"""Strings are looked up one by one if there are fewer than one for every `FEW` ids."""
 
 END, LENGTH_0, MOST_SHARED = "\n", 48, 255
-"""Of front-coded strings: what ends one, the character that stands for a length of 0, the largest length."""
+"""Front coding: the end of a string, the character that stands for a length of 0, the largest length of a prefix."""
 
 
 class Ids:
@@ -56,7 +59,7 @@ class Ids:
         if values.dtype.kind == "i":
             narrow = np.int32 if len(values) == 0 or -(2**31) <= values[0] <= values[-1] < 2**31 else np.int64
             values = values.astype(narrow)
-        else:  # not fixed-width: one long id would make them all long
+        else:  # not fixed-width: one long id would lengthen them all
             values = values.astype(np.dtypes.StringDType())
         self.values = values
 
@@ -89,53 +92,56 @@ class Ids:
 
     @property
     def content(self) -> bytes:
-        """What tells these ids from others."""
+        """Bytes that differ for different ids."""
         return self.values.tobytes() if self.numeric else json.dumps(self.values.tolist()).encode()
 
     def position(self, wanted: object) -> int:
         """The row of an id; -1 if there is none.
 
-        A whole number may come in any type of numbers, of numpy or torch too; truth values are no numbers.
+        A whole number may have any numeric type, also one of numpy or torch; booleans are not numbers.
         """
         plain = wanted if type(wanted) in (int, str) else plain_id(wanted)
         if not isinstance(plain, int if self.numeric else str):
             return -1
-        at = bisect_left(self.values, plain)  # np.searchsorted would first copy all ids to the wanted one's type
-        return at if at < len(self.values) and self.values[at] == plain else -1
+        row = bisect_left(self.values, plain)  # np.searchsorted would first copy all ids to the type of `plain`
+        return row if row < len(self.values) and self.values[row] == plain else -1
 
     def hint(self, wanted: object) -> str:
-        """Words for an error about an id that is of another kind than these."""
+        """A hint for an error message if an id is of another kind than these; empty if it is not."""
         if len(self) == 0 or isinstance(plain_id(wanted), int if self.numeric else str):
             return ""
         return f" Ids are {'whole numbers' if self.numeric else 'strings'} here, such as {self[0]!r}."
 
     def positions(self, wanted: Ids) -> Rows:
-        """The rows of many ids, int64 [len(wanted)]; -1 where there is none."""
+        """The rows of many ids, int64 [len(wanted)]; -1 for unknown ids."""
+        if wanted is self:
+            return np.arange(len(self))
         if len(self) == 0 or self.numeric != wanted.numeric:
             return np.full(len(wanted), -1, dtype=np.int64)
-        if not self.numeric:  # np.searchsorted of numpy 2 goes wrong among strings of more than `INLINE` bytes
+        if not self.numeric:  # np.searchsorted of numpy 2 is wrong for strings of more than `INLINE` bytes
+            if FEW * len(wanted) < len(self):
+                return np.array([self.position(value) for value in wanted.values.tolist()], dtype=np.int64)
             rows = {value: row for row, value in enumerate(self.values.tolist())}
             return np.array([rows.get(value, -1) for value in wanted.values.tolist()], dtype=np.int64)
-        at = np.searchsorted(self.values, wanted.values).clip(max=len(self.values) - 1)
-        return np.where(self.values[at] == wanted.values, at, -1)
+        candidates = np.searchsorted(self.values, wanted.values).clip(max=len(self.values) - 1)
+        return np.where(self.values[candidates] == wanted.values, candidates, -1)
 
     def take(self, rows: Rows) -> Ids:
         """The ids of some rows (int64, ascending)."""
         return Ids(self.values[rows])
 
     def draw(self, rows: Rows) -> Draw:
-        """A number for each of some rows (int64 [n]) that depends on its id alone, and says nothing of it."""
+        """A pseudo-random number for each of some rows (int64 [n]) that depends on nothing but its id."""
         values = self.values[rows]
         if self.numeric:
             return scrambled(values.astype(np.int64).view(np.uint64))
-        return scrambled(np.array([zlib.crc32(one.encode()) for one in values.tolist()], dtype=np.uint64))
+        return scrambled(np.array([zlib.crc32(value.encode()) for value in values.tolist()], dtype=np.uint64))
 
     def encode(self) -> Packed:
         """Compressed bytes, uint8 [m]: JSON under zlib; whole numbers as differences, strings without their prefixes.
 
-        Numbers that are dense are a bit each for those that are there, from the first to the last. Of a string that
-        begins as the one before it does, the length of what they share and its ending are kept (front coding: Witten,
-        Moffat & Bell 1999, "Managing Gigabytes").
+        Dense numbers become a bitmap from the first to the last. A string is stored as the length of the prefix that it
+        shares with the string before it, and the rest (front coding: Witten, Moffat & Bell 1999, "Managing Gigabytes").
         """
         content: dict[str, Any]
         if not self.numeric:
@@ -145,12 +151,12 @@ class Ids:
         else:
             content = {"differences": np.diff(self.values, prepend=0).tolist()}
         written = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
-        level = 9 if "differences" in content else 6  # of others 9 gains 2 % in five times the time
+        level = 9 if "differences" in content else 6  # for the others, 9 saves 2 % in five times the time
         return np.frombuffer(zlib.compress(written, level=level), dtype=np.uint8)
 
     @staticmethod
     def decode(packed: Packed) -> Ids:
-        """The inverse of `encode`; of what older versions encoded too."""
+        """The inverse of `encode`; it also reads what older versions encoded."""
         content = json.loads(zlib.decompress(packed.tobytes()))
         if "bits" in content:
             bits = np.frombuffer(base64.b64decode(content["bits"]), dtype=np.uint8)
@@ -162,35 +168,35 @@ class Ids:
 
 
 def _as_bits(numbers: np.ndarray[Any, Any]) -> str:
-    """Ascending whole numbers, not none, in base 64: a bit for each from the first to the last, set if it is there."""
-    there = np.zeros(int(numbers[-1]) - int(numbers[0]) + 1, dtype=np.uint8)
-    there[numbers - numbers[0]] = 1
-    return base64.b64encode(np.packbits(there).tobytes()).decode()
+    """A bitmap of ascending whole numbers in base 64, from the first number (there must be one) to the last."""
+    present = np.zeros(int(numbers[-1]) - int(numbers[0]) + 1, dtype=np.uint8)
+    present[numbers - numbers[0]] = 1
+    return base64.b64encode(np.packbits(present).tobytes()).decode()
 
 
 def _front_coded(strings: list[str]) -> dict[str, Any]:
-    """Sorted strings as what each shares with the one before, a character that stands for a length, and its ending."""
+    """Sorted strings, each as the length of the prefix shared with the one before (one character) and its ending."""
     if any(END in string for string in strings):
         return {"strings": strings}
-    shared = [_shared(before, string) for before, string in zip(["", *strings], strings, strict=False)]
+    shared = [_shared(previous, string) for previous, string in zip(["", *strings], strings, strict=False)]
     endings = [string[length:] for string, length in zip(strings, shared, strict=True)]
     return {"shared": "".join(chr(LENGTH_0 + length) for length in shared), "endings": END.join(endings)}
 
 
 def _whole_strings(content: dict[str, Any]) -> list[str]:
     """The inverse of `_front_coded`."""
-    found, before = list[str](), ""
+    strings, previous = list[str](), ""
     endings = content["endings"].split(END) if content["shared"] else []
     for length, ending in zip(content["shared"], endings, strict=True):
-        before = before[: ord(length) - LENGTH_0] + ending
-        found.append(before)
-    return found
+        previous = previous[: ord(length) - LENGTH_0] + ending
+        strings.append(previous)
+    return strings
 
 
-def _shared(one: str, other: str) -> int:
-    """How many characters two strings begin with in common, at most `MOST_SHARED`."""
+def _shared(first: str, second: str) -> int:
+    """The length of the common prefix of two strings, at most `MOST_SHARED`."""
     length = 0
-    for left, right in zip(one, other, strict=False):
+    for left, right in zip(first, second, strict=False):
         if left != right or length == MOST_SHARED:
             break
         length += 1
@@ -198,7 +204,7 @@ def _shared(one: str, other: str) -> int:
 
 
 def scrambled(numbers: Draw) -> Draw:
-    """Numbers that look drawn, one to one, [n].
+    """A one-to-one mapping of numbers to numbers that look random, [n].
 
     Steele et al. 2014, "Fast Splittable Pseudorandom Number Generators".
     """
@@ -209,7 +215,7 @@ def scrambled(numbers: Draw) -> Draw:
 
 
 def plain_id(wanted: object) -> Id | None:
-    """The whole number or string that somebody means; None where it is neither."""
+    """A value as a plain int or str; None if it is neither a whole number nor a string."""
     bound = whole_floats(np.finfo(float).eps)
     if getattr(wanted, "ndim", None) == 0 and hasattr(wanted, "item"):  # a scalar of numpy or torch
         bound = _bound(getattr(wanted, "dtype", None)) or bound
@@ -227,8 +233,8 @@ def plain_id(wanted: object) -> Id | None:
 
 
 def _bound(dtype: Any) -> float | None:
-    """Where the whole numbers of a type of numpy or torch end; None where it is no type of theirs for floats."""
-    if getattr(dtype, "is_floating_point", False):  # of torch, which is imported where somebody has such a number
+    """`whole_floats` of a float type of numpy or torch; None for any other type."""
+    if getattr(dtype, "is_floating_point", False):  # torch: it is imported already if somebody has a scalar of it
         return whole_floats(sys.modules["torch"].finfo(dtype).eps)
     return whole_floats(float(np.finfo(dtype).eps)) if getattr(dtype, "kind", "") == "f" else None
 

@@ -1,4 +1,4 @@
-"""What every packed table has in common, in a file and in memory."""
+"""The base of all packed tables, in a file and in memory."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy as np
 from autoprune.packing.arrays import Array, filled, namespace, numbers, tensor_of
 
 BLOCK_ROWS = 2048
-"""Rows decoded at a time for many queries: a block of 64 dimensions stays inside a core's second cache."""
+"""Rows decoded at a time for many queries: a block of 64 dimensions fits into a core's L2 cache."""
 
 BLOCK_VALUES = 2**20
-"""Values decoded at a time for one query: bounds the memory that scoring takes beside the table, 4 MB."""
+"""Values decoded at a time for one query: limits the memory of scoring, besides the table's, to 4 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredTable:
-    """A table as a file holds it: a manifest entry (with its `pattern`) and arrays."""
+    """A table as stored in a file: a manifest entry (with its `pattern`) and arrays."""
 
     entry: dict[str, Any]
     tensors: dict[str, np.ndarray[Any, Any]]
@@ -36,13 +36,13 @@ Packed = TypeVar("Packed", bound="PackedTable")
 
 @dataclass(frozen=True, kw_only=True)
 class PackedTable(ABC):
-    """A table as it is held in memory to answer. Reads decode only what they need; it is never expanded.
+    """A packed table in memory. Reads decode only what they need; the table is never expanded.
 
     Attributes:
         rows, dim: the logical shape.
-        bits: of a value or code, as in `autoprune.packing.bits.LEVELS`; 0 where rows differ.
-        pattern: how its values are laid out.
-        tensors: what is held, in numpy or, after `to`, in torch; it answers in the same.
+        bits: of a value or code, as in `autoprune.packing.bits.LEVELS`; 0 if rows differ.
+        pattern: the layout of its values.
+        tensors: its arrays, in numpy or, after `to`, in torch; results are in the same library.
     """
 
     rows: int
@@ -58,17 +58,17 @@ class PackedTable(ABC):
 
     @property
     def like(self) -> Array:
-        """An array of the library and on the device in which the table answers."""
+        """An array in the library and on the device of the table's results."""
         return next(iter(self.tensors.values()))
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes that the tensors of this table hold in memory."""
+        """Bytes of the tensors of this table in memory."""
         return sum(int(tensor.nbytes) for tensor in self.tensors.values())
 
     @abstractmethod
     def decode(self, index: Array) -> Array:
-        """The rows named by `index` (int64 [n]) as float32 [n, dim]."""
+        """The rows at `index` (int64 [n]) as float32 [n, dim]."""
 
     @abstractmethod
     def scores(self, queries: Array) -> Array:
@@ -79,7 +79,7 @@ class PackedTable(ABC):
         return self.decode(numbers(self.rows, self.like))
 
     def _decoded_scores(self, queries: Array) -> Array:
-        """The same by way of decoded rows, block by block: cheaper where there are more queries than dimensions."""
+        """Scores from decoded rows, block by block: cheaper if there are more queries than dimensions."""
         out = filled((len(queries), self.rows), 0, queries)
         rows = numbers(self.rows, queries)
         for start in range(0, self.rows, BLOCK_ROWS):
@@ -89,5 +89,5 @@ class PackedTable(ABC):
 
 
 def block_rows(dim: int, queries: int) -> int:
-    """Rows to decode at a time: one query reads a block once, many reuse it, so theirs should stay in cache."""
+    """Rows to decode at a time: one query reads a block once, many reuse it, so it should stay in the cache."""
     return max(BLOCK_VALUES // dim, 1) if queries == 1 else BLOCK_ROWS

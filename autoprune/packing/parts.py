@@ -1,4 +1,4 @@
-"""A table whose rows are coded in different ways, each of them a packed table of its own."""
+"""A table whose rows are coded in different ways: each part is a packed table of its own."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class PartCodes:
     """Codes of a table whose rows are coded in different ways.
 
     Attributes:
-        parts: at most four, none without rows; together they hold every row once, each in ascending order. Row-wise
-            codes are of one width.
-        part_of: uint8 [rows], which part each row stands in.
+        parts: at most four, none empty; together they contain every row once, each in ascending order. Row-wise codes
+            of a part have one width.
+        part_of: uint8 [rows], the part of each row.
     """
 
     parts: tuple[RowCodes | CentredCodes | ProductCodes, ...]
@@ -35,19 +35,19 @@ class PartCodes:
 
     def values(self) -> Array:
         """The table the codes stand for, float32 [rows, dim]."""
-        held = [part.values() for part in self.parts]
-        found = filled((len(self.part_of), held[0].shape[1]), 0, held[0])
-        for number, values in enumerate(held):
-            found[self.part_of == number] = values
-        return found
+        by_part = [part.values() for part in self.parts]
+        table = filled((len(self.part_of), by_part[0].shape[1]), 0, by_part[0])
+        for number, values in enumerate(by_part):
+            table[self.part_of == number] = values
+        return table
 
 
 def join_parts(parts: Sequence[StoredTable], part_of: Array) -> StoredTable:
-    """One table of several.
+    """Joins the parts of a table.
 
     Args:
-        parts: at most four; together they hold every row once, each in ascending order.
-        part_of: uint8 [rows], which part each row stands in.
+        parts: at most four; together they contain every row once, each in ascending order.
+        part_of: uint8 [rows], the part of each row.
     """
     bits = 1 if len(parts) <= 2 else 2
     entry = {
@@ -56,17 +56,17 @@ def join_parts(parts: Sequence[StoredTable], part_of: Array) -> StoredTable:
         "pattern": "parts",
         "parts": [part.entry for part in parts],
     }
-    tensors = {f"{number}.{name}": held for number, part in enumerate(parts) for name, held in part.tensors.items()}
+    tensors = {f"{number}.{name}": tensor for number, part in enumerate(parts) for name, tensor in part.tensors.items()}
     return StoredTable(entry=entry, tensors={"part_of": numpy_of(pack_codes(part_of, bits)), **tensors})
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackedParts(PackedTable):
-    """Such a table in memory.
+    """A table of several parts in memory.
 
     Attributes:
         parts: the packed tables.
-        tensors: `part_of` (uint8 [rows]) says which part holds a row, `place` where in it.
+        tensors: `part_of` (uint8 [rows]), the part of each row, and `place`, its position there.
     """
 
     parts: tuple[PackedRows | PackedProduct, ...]
@@ -77,13 +77,13 @@ class PackedParts(PackedTable):
         parts = list[PackedRows | PackedProduct]()
         for number, part in enumerate(entry["parts"]):
             prefix = f"{number}."
-            held = {name.removeprefix(prefix): held for name, held in stored.items() if name.startswith(prefix)}
+            arrays = {name.removeprefix(prefix): array for name, array in stored.items() if name.startswith(prefix)}
             kind = PackedProduct if part["pattern"] == "product" else PackedRows
-            parts.append(kind.restore(part, held))
+            parts.append(kind.restore(part, arrays))
         part_of = unpack_codes(stored["part_of"], 1 if len(parts) <= 2 else 2, entry["rows"])
         place = np.zeros(entry["rows"], dtype=np.int64)
-        for number, held_part in enumerate(parts):
-            place[part_of == number] = np.arange(held_part.rows)
+        for number, packed in enumerate(parts):
+            place[part_of == number] = np.arange(packed.rows)
         tensors = {"part_of": np.ascontiguousarray(part_of), "place": narrow(place, entry["rows"])}
         return PackedParts(**{**entry, "parts": tuple(parts)}, bits=0, tensors=tensors)
 
@@ -99,7 +99,7 @@ class PackedParts(PackedTable):
         part_of, place = self.tensors["part_of"][index], cast(self.tensors["place"][index], "int64")
         for number, part in enumerate(self.parts):
             chosen = part_of == number
-            if chosen.any():  # of one row all parts but one are asked nothing
+            if chosen.any():  # a single row is in one part only
                 out[chosen] = part.decode(place[chosen])
         return out
 
@@ -112,5 +112,5 @@ class PackedParts(PackedTable):
 
     @property
     def _counts(self) -> Array:
-        """Rows of each part."""
+        """The number of rows of each part."""
         return namespace(self.like).asarray([part.rows for part in self.parts], device=self.like.device)

@@ -1,4 +1,4 @@
-"""Product quantisation: a row is a few numbers of codebook entries, one for each run of dimensions."""
+"""Product quantisation: a row is a few codebook entry numbers, one for each run of dimensions."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from autoprune.packing.bits import pack_codes, scales, unpack_codes
 from autoprune.packing.packed import PackedTable, StoredTable, block_rows
 
 ROUNDS = 20
-"""Of the k-means."""
+"""Iterations of k-means."""
 
 POINTS = 64
-"""Rows, drawn, that each entry is learned from, at most: learning is most of what coding a large table costs."""
+"""The most rows per entry, drawn at random, to learn from: learning is most of the cost of coding a large table."""
 
 STRETCH = math.log(4)
-"""Up to how many times rows are made longer or shorter than their entries are, as a logarithm, in steps of 1.1 %."""
+"""The largest factor by which rows are made longer or shorter, as a logarithm; steps are 1.1 %."""
 
 STEPS = 254
-"""Of a byte, from the shortest to the longest; 0 is a row of zeros."""
+"""Steps of a byte from the shortest to the longest; 0 is a row of zeros."""
 
 GRID = (-STRETCH, 2 * STRETCH / STEPS)
 
 ASSIGNED_ROWS = 2**11
-"""Rows whose nearest entries are found at a time: their products with all entries stay in a core's second cache."""
+"""Rows whose nearest entries are found at a time: their products with all entries fit into a core's L2 cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProductCodes:
-    """Codes of a table: run m of row r is codebook[m, codes[r, m]] * unit, and of given lengths this times a scale.
+    """Codes of a table: run m of row r is codebook[m, codes[r, m]] * unit, times the row's scale if there are scales.
 
     Attributes:
         codes: uint8 [rows, runs].
         codebook: float16 [runs, entries, width], in multiples of `unit`; the last run may be padded with zeros.
         unit: the largest absolute value of the table.
         dim: of the table; runs * width may be larger.
-        scale: uint8 [rows], as `autoprune.packing.bits.scales` reads it, by which each row has its own length; or None.
+        scale: uint8 [rows], as `autoprune.packing.bits.scales` reads it: gives each row its original length; or None.
     """
 
     codes: Array
@@ -53,8 +53,8 @@ class ProductCodes:
 
     def values(self) -> Array:
         """The table the codes stand for, float32 [rows, dim]."""
-        found = _decode(self.codes, cast(self.codebook, "float32") * self.unit, self.dim)
-        return found if self.scale is None else found * scales(self.scale, GRID)[:, None]
+        decoded = _decode(self.codes, cast(self.codebook, "float32") * self.unit, self.dim)
+        return decoded if self.scale is None else decoded * scales(self.scale, GRID)[:, None]
 
     def pack(self) -> StoredTable:
         """The table as it ships."""
@@ -69,7 +69,7 @@ class ProductCodes:
 
 @dataclass(frozen=True, kw_only=True)
 class Book:
-    """Codebooks that rows can be coded by, whichever they are; attributes as of `ProductCodes` and `Codebooks`."""
+    """Learned codebooks, which code any rows; attributes as of `ProductCodes` and `Codebooks`."""
 
     codebook: Array
     unit: float
@@ -77,17 +77,17 @@ class Book:
     lengths: bool = False
 
     def code(self, values: Array) -> ProductCodes:
-        """The nearest entries of float32 [n, dim], in torch, as they are stored."""
+        """The nearest entries to float32 [n, dim], in torch, in stored precision."""
         torch, (runs, _, width) = namespace(values), self.codebook.shape
         codes = torch.zeros(len(values), runs, dtype=torch.uint8)
         for run, part in enumerate(_runs(values / self.unit, width)):
             book = self.codebook[run].float().cpu()
             lengths = -0.5 * book.square().sum(1)
             for start in range(0, len(part), ASSIGNED_ROWS):  # the least distance is the largest v·c - |c|² / 2
-                near = torch.addmm(lengths, part[start : start + ASSIGNED_ROWS], book.T).argmax(1)
-                codes[start : start + ASSIGNED_ROWS, run] = near.to(torch.uint8)
-        found = ProductCodes(codes=codes.to(values.device), codebook=self.codebook, unit=self.unit, dim=self.dim)
-        return replace(found, scale=_scale(values, found.values())) if self.lengths else found
+                nearest = torch.addmm(lengths, part[start : start + ASSIGNED_ROWS], book.T).argmax(1)
+                codes[start : start + ASSIGNED_ROWS, run] = nearest.to(torch.uint8)
+        coded = ProductCodes(codes=codes.to(values.device), codebook=self.codebook, unit=self.unit, dim=self.dim)
+        return replace(coded, scale=_scale(values, coded.values())) if self.lengths else coded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +95,11 @@ class Codebooks:
     """Product quantisation (Jégou, Douze & Schmid 2011) by the k-means of Faiss.
 
     Attributes:
-        width: dimensions in a run, at most all of them; the last run is filled up with zeros.
-        entries: of each run's codebook, at most 256; never more than there are rows.
-        seed: of the k-means.
-        rounds: of the k-means; 0 takes the first rows for the codebook.
-        lengths: whether decoded rows get their own length, for one byte a row: entries are means, and so too short.
+        width: dimensions in a run, at most all of them; the last run is padded with zeros.
+        entries: size of each run's codebook, at most 256 and at most the number of rows.
+        seed: of k-means.
+        rounds: of k-means; 0 takes the first rows as the codebook.
+        lengths: whether decoded rows get their original length, for one byte per row: entries are means, so too short.
     """
 
     width: int
@@ -110,15 +110,15 @@ class Codebooks:
 
     @property
     def points(self) -> int:
-        """Rows that are enough to learn from."""
+        """How many rows are enough to learn from."""
         return POINTS * self.entries if self.rounds else self.entries
 
     def learn(self, values: Array, *, largest: float | None = None) -> Book:
         """The codebooks of a table.
 
         Args:
-            values: float32 [rows, dim] in torch, finite; perhaps `points` of its rows that were drawn.
-            largest: absolute value of the table, where some of its rows alone are given; one that is too large will do.
+            values: float32 [rows, dim] in torch, finite; all rows, or a random sample of `points`.
+            largest: the largest absolute value of the whole table, or more, if `values` is a sample.
         """
         unit = max(float(values.abs().max()) if largest is None else largest, 1e-30)
         dim, width, entries = values.shape[1], min(self.width, values.shape[1]), min(self.entries, len(values))
@@ -131,24 +131,24 @@ class Codebooks:
         return Book(codebook=codebook.half().to(values.device), unit=unit, dim=dim, lengths=self.lengths)
 
 
-def _scale(values: Array, found: Array) -> Array:
-    """What gives decoded rows the length of others, in torch, as `ProductCodes` has it: uint8 [n]."""
+def _scale(values: Array, decoded: Array) -> Array:
+    """The scales that give decoded rows the original lengths, in torch, as in `ProductCodes`: uint8 [n]."""
     torch = namespace(values)
-    length, reached = norms(values), norms(found)
-    steps = 1 + ((length / reached.clamp_min(1e-30)).log().nan_to_num() - GRID[0]).div(GRID[1]).round()
-    return torch.where((length > 0) & (reached > 0), steps.clamp(1, STEPS + 1), 0.0).to(torch.uint8)
+    length, decoded_length = norms(values), norms(decoded)
+    steps = 1 + ((length / decoded_length.clamp_min(1e-30)).log().nan_to_num() - GRID[0]).div(GRID[1]).round()
+    return torch.where((length > 0) & (decoded_length > 0), steps.clamp(1, STEPS + 1), 0.0).to(torch.uint8)
 
 
 def _runs(values: Array, width: int) -> Iterator[Array]:
-    """The runs of dimensions of some rows, float32 [n, width] each; the last is filled up with zeros."""
+    """The runs of dimensions of rows, float32 [n, width] each; the last is padded with zeros."""
     padded = namespace(values).nn.functional.pad(values, (0, -values.shape[1] % width)).cpu()
     for start in range(0, padded.shape[1], width):
         yield padded[:, start : start + width].contiguous()
 
 
 def load_faiss() -> ModuleType:
-    """Faiss, imported where it is needed: what loads a small artifact should not wait for it."""
-    with warnings.catch_warnings():  # Python finds fault with its generated types
+    """Faiss, imported only when needed: loading a small artifact should not wait for it."""
+    with warnings.catch_warnings():  # its generated types cause warnings
         warnings.simplefilter("ignore")
         import faiss
     module: ModuleType = faiss
@@ -156,7 +156,7 @@ def load_faiss() -> ModuleType:
 
 
 def _means(part: Array, entries: int, *, seed: int, rounds: int) -> Array:
-    """The entries that k-means finds, in torch as the rows are: float32 [entries, width]."""
+    """The entries that k-means finds, in torch: float32 [entries, width]."""
     faiss = load_faiss()
     means = faiss.Kmeans(
         part.shape[1], entries, niter=rounds, seed=seed, min_points_per_centroid=1, max_points_per_centroid=POINTS
@@ -167,25 +167,25 @@ def _means(part: Array, entries: int, *, seed: int, rounds: int) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class PackedProduct(PackedTable):
-    """A product-quantised table in memory: packed codes (`bits` is 8 or 4), and the codebook widened to float32."""
+    """A product-quantised table in memory: packed codes (`bits` is 8 or 4), and the codebook in float32."""
 
     @staticmethod
     def restore(entry: Mapping[str, Any], stored: Mapping[str, Array]) -> PackedProduct:
         """From a manifest entry and the arrays of a file."""
-        held = {"codes": stored["codes"], "codebook": cast(stored["codebook"], "float32") * stored["unit"]}
+        tensors = {"codes": stored["codes"], "codebook": cast(stored["codebook"], "float32") * stored["unit"]}
         if "scale" in stored:
-            held["scale"] = scales(stored["scale"], stored["grid"])
-        return PackedProduct(**entry, tensors=held)
+            tensors["scale"] = scales(stored["scale"], stored["grid"])
+        return PackedProduct(**entry, tensors=tensors)
 
     def decode(self, index: Array) -> Array:
-        found = self._decoded(self.tensors["codes"][index])
-        return found * self.tensors["scale"][index][:, None] if "scale" in self.tensors else found
+        decoded = self._decoded(self.tensors["codes"][index])
+        return decoded * self.tensors["scale"][index][:, None] if "scale" in self.tensors else decoded
 
     def scores(self, queries: Array) -> Array:
         """Dot products of `queries` (float32 [n, dim]) with every row: float32 [n, rows].
 
-        One query looks its products with the codebook up (asymmetric distances, Jégou et al. 2011, section III);
-        for many, decoding a block and multiplying is faster.
+        One query looks up its products with the codebook (asymmetric distances, Jégou et al. 2011, section III); for
+        many queries decoding a block and multiplying is faster.
         """
         out = filled((len(queries), self.rows), 0, queries)
         table = self._products(queries[0]) if len(queries) == 1 else None
@@ -212,7 +212,7 @@ class PackedProduct(PackedTable):
 
 
 def _look_up(table: Array, codes: Array, out: Array) -> None:
-    """Adds the entries of [runs, entries] that rows of codes, uint8 [rows, runs], name: float32 [rows]."""
+    """Sums, for each row of codes, uint8 [rows, runs], its entries of [runs, entries]: float32 [rows]."""
     if isinstance(table, np.ndarray):
         for products, column in zip(table, codes.T, strict=True):
             out += products.take(column)

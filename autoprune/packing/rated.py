@@ -1,4 +1,4 @@
-"""Even levels about zero, as far apart as gives their codes an entropy: bytes are chosen, and not how many levels."""
+"""Even levels centred on zero, spaced for a given entropy: the bytes are chosen, not the number of levels."""
 
 from __future__ import annotations
 
@@ -16,60 +16,60 @@ from autoprune.packing.codes import RowCodes, unit_of
 from autoprune.packing.compensated import Rounding
 
 RATES = (1.5, 6.0)
-"""Bits that a code can be told to take in an entropy-coded file, in the mean, at least and at most."""
+"""The lowest and the highest rate that can be requested: mean bits per code in an entropy-coded file."""
 
 CLIPPED = 1e-4
-"""Of the values may lie beyond sixteen levels where rows keep no length of their own; else none may. Where it would be
-more, codes have a byte each: the strongest of the principal axes reach far out."""
+"""The share of values that may lie beyond sixteen levels if rows keep no length; else none may. If more would, codes
+get a byte each: values along the strongest principal axes can be large."""
 
 LENGTHS = 1 / 16
-"""How finely the lengths of rows are told, in parts of how far apart levels lie beside the values: far below what the
-codes lose, as the byte that says it is to be alike in most rows."""
+"""The step of row lengths, as a share of the distance between levels over the spread of values. Its error is far below
+that of the codes; finer steps would make the length bytes of rows less alike."""
 
 LONG = 12
-"""Dimensions from which rows are worth a byte for their length. A click model of 8 dimensions in 2.0 bits is as good
-without it in a seventh fewer bytes, one of 16 in 1.6 bits is better with it (`studies/clicks`)."""
+"""The least dimensions with which a byte for the length pays. A click model of 8 dimensions in 2.0 bits is as good
+without it and a seventh smaller; one of 16 dimensions in 1.6 bits is better with it (`studies/clicks`)."""
 
 ZERO = {4: 8, 8: 128}
 """The code of zero, by the bits of a code."""
 
 SAMPLE = 2**16
-"""Values that a distance is chosen by, about: of some rows all."""
+"""The approximate number of values by which a distance is chosen: those of a sample of rows."""
 
 WIDER = 12
-"""Distances that are tried from that of the rate on, each half as large again as the one before."""
+"""Distances that are tried, from that of the rate on, each 1.5 times the one before."""
 
 NEAREST, FARTHEST = 0.01, 8.0
-"""How far apart levels may lie, in standard deviations."""
+"""The least and the largest distance between levels, in standard deviations."""
 
 ROWS = 1024
-"""That a CPU codes at a time: what is made of them takes a small part of what a table does."""
+"""Rows that a CPU codes at a time, so that intermediate results take far less memory than the table."""
 
 TAKEN = 8
-"""Times the memory of rows that coding them takes, about."""
+"""The approximate memory that coding takes, as a multiple of the memory of the rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rated:
-    """Codes of a table whose levels lie equally far apart in all rows, one of them at zero.
+    """Codes a table with one distance between levels for all rows and a level at zero.
 
-    At the same entropy even levels lose less than those that suit a number of levels best (Gish & Pierce 1968,
-    "Asymptotically Efficient Quantizing"). One distance for all rows needs no scale beside each.
+    At equal entropy even levels lose less than levels that are optimal for their number (Gish & Pierce 1968,
+    "Asymptotically Efficient Quantizing"). One distance for all rows needs no scale per row.
 
-    Values near zero become zero where bits are few, which makes rows shorter, some more than others. Where nothing is
-    felt more, a byte a row takes them back to their own length, if that is less than twice and more than half as far;
-    entropy-coded it takes one to three bits.
+    With few bits, values near zero become zero, which shortens rows, some more than others. Without `felt`, a byte per
+    row restores their original length, if the factor is between a half and two; entropy-coded the byte takes one to
+    three bits.
 
     Attributes:
         rate: the entropy of the codes in bits, above 0.
-        step: how far apart levels lie; None: it is still to be learned.
-        bits: of a code where nothing is entropy-coded: 4, or 8.
-        finest: how far apart the lengths lie that a row can be given, as a logarithm.
-        lengths: whether rows of `LONG` dimensions or more are taken back to their own length; kernels of linear maps
-            take no byte for it.
-        felt: what errors weigh, float64 [dim, dim], positive definite: along some directions of a row others are felt
-            more. Rounding then leaves errors where they are felt least. None: all alike.
-        points: rows that are enough to learn from, as of `Codebooks`.
+        step: the distance between levels; None: not learned yet.
+        bits: of a code before entropy coding: 4 or 8.
+        finest: the step of the lengths that a row can have, as a logarithm.
+        lengths: whether rows of `LONG` dimensions or more get their original length; kernels of linear layers do not
+            support its byte.
+        felt: the weights of errors, float64 [dim, dim], positive definite: errors along some directions of a row move
+            vectors further. Rounding then puts errors where they matter least. None: all directions weigh the same.
+        points: how many rows are enough to learn from, as of `Codebooks`.
     """
 
     rate: float
@@ -81,32 +81,32 @@ class Rated:
     points: ClassVar[int] = 2**14
 
     def learn(self, values: Tensor, *, largest: float | None = None) -> Rated:
-        """The same with a distance; arguments as of `Codebooks.learn`."""
-        some = values[:: max(1, values.numel() // SAMPLE)]
-        spread = float(some.square().mean().sqrt()) if some.numel() else 0.0
-        plain = some / max(spread, 1e-30)
+        """A copy with a step; arguments as of `Codebooks.learn`."""
+        sample = values[:: max(1, values.numel() // SAMPLE)]
+        spread = float(sample.square().mean().sqrt()) if sample.numel() else 0.0
+        plain = sample / max(spread, 1e-30)
         step = spread * (distance(plain, self.rate) if self.felt is None else self._distance(plain))
-        # Values that lie far out are cut off; and of few or sparse values no codes may have such an entropy.
+        # Outliers are clipped, and no codes of few or sparse values may have such an entropy: so try larger steps.
         wider = [step * 1.5**power for power in range(WIDER)]
-        step = min(wider, key=lambda one: float(_rounded(some, one, ZERO[8]).sub_(some).square_().sum()))
+        step = min(wider, key=lambda width: float(_rounded(sample, width, ZERO[8]).sub_(sample).square_().sum()))
         clipped = sum(int((block.abs() > (ZERO[4] - 0.5) * step).sum()) for block in _blocks(values))
         stretches = self._stretches(values)
         cut_off = 0.0 if stretches else CLIPPED
-        if stretches and len(values) == self.points and largest is not None:  # drawn, and others may lie farther
+        if stretches and len(values) == self.points and largest is not None:  # a sample, and other values may be larger
             clipped += largest > (ZERO[4] - 0.5) * step
         finest = LENGTHS * min(step / max(spread, 1e-30), 1.0)
         return replace(self, step=step, bits=4 if clipped <= cut_off * values.numel() else 8, finest=finest)
 
     def code(self, values: Tensor) -> RowCodes | CentredCodes:
-        """The codes of float32 [n, dim]; those of a row do not depend on the others."""
+        """The codes of float32 [n, dim]; a row's codes do not depend on the other rows."""
         return self._centred(values) if self._stretches(values) else self._of_one_step(values)
 
     def _stretches(self, values: Tensor) -> bool:
-        """Whether rows are taken back to their own length."""
+        """Whether rows get their original length."""
         return self.lengths and self.felt is None and values.shape[1] >= LONG
 
     def _centred(self, values: Tensor) -> CentredCodes:
-        """Codes to the nearest level, of rows of their own length."""
+        """Codes of the nearest levels, with a scale per row that restores its length."""
         assert self.step is not None, "what codes has learned"
         zero, stretches = ZERO[self.bits], list[Tensor]()
         codes = torch.empty(values.shape, dtype=torch.uint8, device=values.device)
@@ -123,7 +123,7 @@ class Rated:
         return CentredCodes(codes=codes, scale=steps_of(scale, grid), grid=grid, bits=self.bits, zero=zero)
 
     def _of_one_step(self, values: Tensor) -> RowCodes:
-        """Codes of rows as far apart in all of them."""
+        """Codes with the same step in all rows."""
         assert self.step is not None, "what codes has learned"
         zero, unit = ZERO[self.bits], unit_of(self.step * 2**self.bits)
         scale = torch.full((len(values),), self.step / unit, device=values.device).half()
@@ -138,35 +138,35 @@ class Rated:
         return None if self.felt is None else Rounding(self.felt.to(values.device))
 
     def _distance(self, values: Tensor) -> float:
-        """As `distance`, of codes that make up for one another: their values spread further than those of the rows."""
+        """Like `distance`, for codes that make up for each other: they spread further than the values of the rows."""
         rounding = self._rounding(values)
         return _distance(lambda step: _signed(values, step, ZERO[8] - 1, rounding).flatten(), self.rate)
 
 
 def row_steps(values: Tensor, rate: float, most: float) -> Tensor:
-    """How far apart levels lie in each row, in proportion to how far its values spread: float32 [rows].
+    """The distance between levels in each row, proportional to the spread of its values: float32 [rows].
 
     Args:
         values: float32 [rows, dim], finite.
         rate: the entropy of all codes, in bits.
-        most: the highest code; the largest value of a row is never beyond it.
+        most: the highest code; no value of a row exceeds its level.
     """
     spread = values.std(1, correction=0).clamp_min(1e-30)
     return torch.maximum(spread * distance(values / spread[:, None], rate), values.abs().amax(1) / most)
 
 
 def distance(values: Tensor, rate: float) -> float:
-    """How far apart even levels lie, one at zero, whose codes of some values have an entropy of `rate` bits.
+    """The distance between even levels, one at zero, at which codes of values have an entropy of `rate` bits.
 
     Args:
-        values: float32 [rows, dim], of a mean square near 1.
+        values: float32 [rows, dim], with a mean square near 1.
     """
     flat = values[:: max(1, values.numel() // SAMPLE)].flatten().clamp(-FARTHEST * 2**4, FARTHEST * 2**4)
     return _distance(lambda step: (flat / step).round_(), rate)
 
 
 def _distance(codes: Callable[[float], Tensor], rate: float) -> float:
-    """Of codes by how far apart levels lie the distance at which their entropy is `rate` bits."""
+    """The distance at which the entropy of `codes`, a function of the distance, is `rate` bits."""
     near, far = NEAREST, FARTHEST
     for _ in range(24):
         middle = math.sqrt(near * far)
@@ -175,28 +175,28 @@ def _distance(codes: Callable[[float], Tensor], rate: float) -> float:
 
 
 def _blocks(values: Tensor) -> tuple[Tensor, ...]:
-    """Rows, float32 or codes [n, dim], as many together as are coded at a time: views."""
+    """The blocks of rows, float32 or codes [n, dim], that are coded at a time: views."""
     return torch.split(values, at_once(values.device, TAKEN * 4 * values.shape[1], usual=ROWS))
 
 
 def _signed(values: Tensor, step: float, most: float, rounding: Rounding | None) -> Tensor:
-    """Codes about zero, float32 like `values`."""
+    """Signed codes, float32 like `values`."""
     plain = (values / step).round_().clamp_(-most, most)
     if rounding is None:
         return plain
     steps = values.new_full((len(values),), step)
-    codes = rounding.codes(values, steps, ZERO[8] - 1, mask=values != 0)  # what is pruned stays so
-    # What is cut off is too much for the rest of a row to make up for.
+    codes = rounding.codes(values, steps, ZERO[8] - 1, mask=values != 0)  # pruned zeros stay zeros
+    # The rest of a row cannot make up for a clipped value.
     return torch.where(codes.abs().amax(1, keepdim=True) > most, plain, codes)
 
 
 def _rounded(values: Tensor, step: float, zero: int) -> Tensor:
-    """The nearest of the levels, float32 like `values`."""
+    """The nearest levels, float32 like `values`."""
     return (values / (step or 1.0)).round_().clamp_(1 - zero, zero - 1).mul_(step)
 
 
 def _entropy(codes: Tensor) -> float:
-    """Of whole numbers, in bits."""
+    """The entropy of integers, in bits."""
     if not len(codes):
         return 0.0
     shares = torch.bincount((codes - codes.min()).long()).double() / len(codes)

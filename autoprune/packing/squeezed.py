@@ -1,9 +1,9 @@
-"""Entropy-coded files: as few bytes as what is in them says, and widened when they are loaded.
+"""Entropy-coded files: compressed to about the entropy of their content, and decompressed when they are loaded.
 
-Codes of few bits are not equally frequent, and neither are the bytes that several of them lie in. Zstandard's entropy
-stage (Collet & Kucherawy 2021, RFC 8878) writes the frequent ones in fewer bits. Codes of normal values take 0.5 %
-(4 bits), 3 % (3), 0.8 % (2) and 2 % (1.6) more than their entropy then, and rows that are alike less. Asymmetric
-numeral systems (Duda 2013), by `constriction`, reached the entropy, and took 40 ms a megabyte to load in place of 1.4.
+Codes of few bits are not equally frequent, and neither are the bytes that contain them. Zstandard's entropy stage
+(Collet & Kucherawy 2021, RFC 8878) writes frequent bytes in fewer bits. Codes of normal values then take 0.5 %
+(4 bits), 3 % (3), 0.8 % (2) and 2 % (1.6) more than their entropy, and similar rows take less. Asymmetric numeral
+systems (Duda 2013), with `constriction`, reached the entropy, but took 40 ms per megabyte to load instead of 1.4.
 """
 
 from __future__ import annotations
@@ -33,51 +33,51 @@ MANNERS = (
         int(_PARAMETER.checksum_flag): 1,
     },
 )
-"""How the search for what repeats is tried: as usual; and hardly at all, since what repeats in codes by chance is
-cheaper to say again than to point at."""
+"""Compression settings to try: the usual search for repetitions, and hardly any, since codes repeat only by chance, and
+short repetitions are cheaper to write again than to refer to."""
 
-MOST = 2**28
-"""Bytes that a file may have before it is squeezed: a few that say they are terabytes are not believed."""
+MOST = 2**32
+"""The most bytes of a file's content: small files that claim to contain terabytes are refused."""
 
 
 def squeeze(content: bytes) -> bytes:
-    """The bytes of a squeezed file, with a checksum of its content."""
+    """Compresses the content of a file, with a checksum."""
     tried: list[bytes] = [zstd.compress(content, options=manner) for manner in MANNERS]
     return min(tried, key=len)
 
 
 def widen(path: Path) -> bytes:
-    """The content of a squeezed file.
+    """The content of a compressed file.
 
     Raises:
-        AutopruneError: it is damaged.
+        AutopruneError: the file is damaged.
     """
-    held = path.read_bytes()
+    compressed = path.read_bytes()
     with undamaged(path):
-        size = zstd.get_frame_info(held).decompressed_size
+        size = zstd.get_frame_info(compressed).decompressed_size
         check_size(path, size)
-        content: bytes = zstd.decompress(held)
+        content: bytes = zstd.decompress(compressed)
     return content
 
 
 def check_size(path: Path, size: int | None) -> None:
-    """Refuses more bytes than `MOST`, or a file that does not say how many it has."""
+    """Refuses content of more than `MOST` bytes, and files that do not say how many bytes they contain."""
     if size is None or size > MOST:
         raise AutopruneError(f"{path}: at most {MOST:,} bytes are entropy-coded, but it says {size}; make it again.")
 
 
 @contextmanager
 def undamaged(path: Path, *further: type[Exception]) -> Iterator[None]:
-    """Says of a file that Zstandard cannot read that it is damaged.
+    """Turns errors of Zstandard into an `AutopruneError` that says that the file is damaged.
 
     Args:
-        further: other errors that say so.
+        further: other errors that mean the same.
     """
     try:
         yield
     except AutopruneError:
         raise
-    except (zstd.ZstdError, *further) as error:  # type: ignore[misc]  # whose class mypy cannot see
+    except (zstd.ZstdError, *further) as error:  # type: ignore[misc]  # mypy does not see its class
         raise AutopruneError(
             f"{path}: the entropy-coded file is damaged ({error}); copy the artifact again."
         ) from error

@@ -1,4 +1,4 @@
-"""Whole numbers in as many bytes as they need: seven bits a byte, the lowest first; 128 where more follow (LEB128)."""
+"""Variable-length integers (LEB128): seven bits per byte, lowest first; the bit 128 says that more bytes follow."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 LONGEST = 9
-"""Bytes of a number below 2**63."""
+"""The most bytes of a number below 2**63."""
 
 
 def to_varints(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Numbers from 0 on, int64 [n], as bytes, uint8 [m]."""
+    """Non-negative numbers, int64 [n], as bytes, uint8 [m]."""
     sizes = np.ones(len(numbers), dtype=np.int64)
     for more in range(1, LONGEST):
         sizes += numbers >= 1 << 7 * more
@@ -21,8 +21,8 @@ def to_varints(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     out = np.empty(int(ends[-1]) if len(ends) else 0, dtype=np.uint8)
     for place in range(int(sizes.max(initial=0))):
         long = sizes > place
-        held = numbers[long] >> 7 * place & 127
-        out[starts[long] + place] = held + 128 * (sizes[long] > place + 1)
+        low_bits = numbers[long] >> 7 * place & 127
+        out[starts[long] + place] = low_bits + 128 * (sizes[long] > place + 1)
     return out
 
 
@@ -39,8 +39,8 @@ def from_varints(stream: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     sizes = ends - starts + 1
     if sizes.max(initial=0) > LONGEST:
         raise ValueError("a number has too many bytes")
-    found: npt.NDArray[Any] = np.zeros(len(ends), dtype=np.int64)
+    numbers: npt.NDArray[Any] = np.zeros(len(ends), dtype=np.int64)
     for place in range(int(sizes.max(initial=0))):
         long = sizes > place
-        found[long] |= (stream[starts[long] + place].astype(np.int64) & 127) << 7 * place
-    return found
+        numbers[long] |= (stream[starts[long] + place].astype(np.int64) & 127) << 7 * place
+    return numbers

@@ -1,4 +1,4 @@
-"""Tables as they ship, in the layout that takes the fewest bytes."""
+"""Packs tables for artifacts, in the layout that takes the fewest bytes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Codes = RowCodes | CentredCodes | ProductCodes | PartCodes
 
 
 def pack(values: Tensor, *, mask: Tensor | None = None, coded: Codes | None = None) -> StoredTable:
-    """A table as it ships, in the layout that takes the fewest bytes.
+    """Packs a table in the layout that takes the fewest bytes.
 
     Args:
         values: float32 [rows, dim]; ignored where `coded` is given.
-        mask: bool [rows, dim]; False marks a pruned zero. None: every value stands.
-        coded: what the values were coded to; stored as it is.
+        mask: bool [rows, dim]; False marks a pruned zero. None: there are none.
+        coded: the codes of the values; stored unchanged.
     """
     if isinstance(coded, PartCodes):
         return join_parts([pack(values, coded=part) for part in coded.parts], coded.part_of)

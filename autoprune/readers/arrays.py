@@ -1,6 +1,6 @@
-"""Arrays by name from files that hold nothing else: `.npy`, `.npz`, safetensors, checkpoints of PyTorch.
+"""Named arrays from files that hold nothing else: `.npy`, `.npz`, safetensors, checkpoints of PyTorch.
 
-Nothing in a file is ever run: pickles are never opened, but for the tensors of a checkpoint (`checkpoint.py`).
+No code in a file is ever run: pickles are never opened, except for the tensors of a checkpoint (`checkpoint.py`).
 """
 
 from __future__ import annotations
@@ -21,19 +21,25 @@ from autoprune.readers.checkpoint import read_checkpoint
 from autoprune.readers.files import CHECKPOINT, NPY, NPZ, SAFETENSORS, check_room, format_of
 
 Array = npt.NDArray[Any]
+Listed = list[Any] | tuple[Any, ...]
 
 ALONE = ""
-"""The name of the only array of a file that names none."""
+"""The name given to the only array of a file that has no names."""
+
+UNOPENED = np.empty(0, dtype=object)
+"""Stands for an array of Python objects, which is never opened; `check_opened` refuses it if it is needed."""
 
 WEIGHTS = ("state_dict", "model_state_dict", "model")
-"""Where training programs put the weights in a checkpoint; without any of these all of it is weights."""
+"""Keys under which training programs put the weights in a checkpoint; without any of them, all of it is weights."""
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
-    """The arrays of a file by name; of `.npy` under the name `ALONE`, mapped from its file (and never written to it).
+    """The arrays of a file by name; the array of an `.npy` file is called `ALONE`, and mapped (copy-on-write).
+
+    A list in a checkpoint counts as an array, since it may hold ids. An array of Python objects becomes `UNOPENED`.
 
     Raises:
-        AutopruneError: the file is damaged, or holds something else.
+        AutopruneError: the file is damaged, or holds no arrays.
     """
     kind = format_of(path)
     try:
@@ -42,55 +48,94 @@ def read_arrays(path: Path) -> dict[str, Array]:
         if kind == NPZ:
             with zipfile.ZipFile(path) as archive:
                 check_room(str(path), sum(member.file_size for member in archive.infolist()))
-            with np.load(path, allow_pickle=False) as held:
-                return {name: array for name in held.files if (array := _plain(held, name)) is not None}
+            with np.load(path, allow_pickle=False) as opened:
+                return {name: _plain(opened, name) for name in opened.files}
         if kind == SAFETENSORS:
-            with safetensors.safe_open(path, framework="pt") as held:
-                return {name: _array(held.get_tensor(name), path) for name in held.keys()}  # noqa: SIM118  # no mapping
+            with safetensors.safe_open(path, framework="pt") as opened:
+                return {name: _array(opened.get_tensor(name), path) for name in opened.keys()}  # noqa: SIM118  # no mapping
         if kind == CHECKPOINT:
-            return {name: _array(tensor, path) for name, tensor in _tensors(_weights(read_checkpoint(path)))}
+            opened = read_checkpoint(path)
+            return {name: _array(entry, path) for name, entry in (*_lists(opened), *_entries(_weights(opened)))}
     except AutopruneError:
         raise
-    except Exception as error:  # whatever a damaged file does to its reader
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        if "allow_pickle" in said or "Python objects" in said:
-            said = "it holds Python objects, which could run code and are never opened; save an array of numbers"
-        raise AutopruneError(f"{path}: it cannot be read as {kind}: {said.rstrip('.')}.") from error
-    raise AutopruneError(f"{path} holds {kind}, where arrays are needed: .npy, .npz, .safetensors, .pt.")
+    except Exception as error:  # a damaged file may raise anything
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        if "allow_pickle" in reason or "Python objects" in reason:
+            reason = "it holds Python objects, which could run code and are never opened; save an array of numbers"
+        raise AutopruneError(f"{path}: it cannot be read as {kind}: {reason.rstrip('.')}.") from error
+    raise AutopruneError(f"{path} holds {kind}, but arrays are needed: .npy, .npz, .safetensors, .pt.")
 
 
-def _plain(held: Any, name: str) -> Array | None:
-    """An array of an archive; None where it is of Python objects, such as settings beside the factors."""
+def check_opened(array: Array, where: str) -> None:
+    """Refuses an array that was not read because it holds Python objects.
+
+    Args:
+        where: the array's file and name, for messages.
+
+    Raises:
+        AutopruneError: it is `UNOPENED`.
+    """
+    if array is UNOPENED:
+        raise AutopruneError(
+            f"{where} holds Python objects instead of numbers or texts; they could run code and are never opened. Save "
+            "it as an array of one type, such as ids.astype(str), or write the ids to a text file, one a line."
+        )
+
+
+def shape_of(array: Array) -> str:
+    """The shape of an array, for messages."""
+    return "(Python objects)" if array is UNOPENED else str(list(array.shape))
+
+
+def _plain(archive: Any, name: str) -> Array:
+    """An array of an archive; `UNOPENED` if it holds Python objects, such as settings stored with the factors."""
     try:
-        array: Array = held[name]
+        array: Array = archive[name]
     except ValueError as error:
         if "allow_pickle" in str(error):
-            return None
+            return UNOPENED
         raise
     return array
 
 
-def _array(tensor: Tensor, path: Path) -> Array:
-    tensor = tensor.detach().cpu()
-    if tensor.dtype == torch.bfloat16:  # which numpy lacks
+def _array(entry: Tensor | Listed, path: Path) -> Array:
+    if not isinstance(entry, Tensor):
+        return _listed(entry)
+    tensor = entry.detach().cpu()
+    if tensor.dtype == torch.bfloat16:  # numpy lacks it
         check_room(str(path), 4.0 * tensor.numel())
         tensor = tensor.float()
     array: Array = tensor.numpy()
     return array
 
 
-def _weights(held: Any) -> Any:
-    if isinstance(held, Mapping):
+def _listed(entries: Listed) -> Array:
+    """A list of texts or of whole numbers as an array, [n]; `UNOPENED` if it holds anything else."""
+    if all(isinstance(entry, str) for entry in entries):
+        return np.array(entries, dtype=np.dtypes.StringDType())
+    return np.array(entries) if all(type(entry) is int for entry in entries) else UNOPENED
+
+
+def _weights(checkpoint: Any) -> Any:
+    if isinstance(checkpoint, Mapping):
         for name in WEIGHTS:
-            if isinstance(held.get(name), Mapping):
-                return held[name]
-    return held
+            if isinstance(checkpoint.get(name), Mapping):
+                return checkpoint[name]
+    return checkpoint
 
 
-def _tensors(held: Any, *outer: str) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of nested mappings, with dots between the names."""
-    if isinstance(held, Tensor):
-        yield ".".join(outer), held
-    elif isinstance(held, Mapping):
-        for name, inner in held.items():
-            yield from _tensors(inner, *outer, str(name))
+def _lists(checkpoint: Any) -> Iterator[tuple[str, Tensor | Listed]]:
+    """The entries of a checkpoint that may be ids: lists, and one-dimensional tensors of whole numbers."""
+    for name, entry in checkpoint.items() if isinstance(checkpoint, Mapping) else ():
+        whole_numbers = isinstance(entry, Tensor) and entry.ndim == 1 and not entry.is_floating_point()
+        if whole_numbers or (isinstance(entry, list | tuple) and entry):
+            yield str(name), entry
+
+
+def _entries(tree: Any, *outer: str) -> Iterator[tuple[str, Tensor | Listed]]:
+    """The tensors and lists of nested mappings, their names joined by dots."""
+    if isinstance(tree, Tensor) or (isinstance(tree, list | tuple) and tree):
+        yield ".".join(outer), tree
+    elif isinstance(tree, Mapping):
+        for name, inner in tree.items():
+            yield from _entries(inner, *outer, str(name))

@@ -1,8 +1,8 @@
-"""Checkpoints of PyTorch, which are pickles: tensors alone are read, and nothing in a file is ever run.
+"""Checkpoints of PyTorch, which are pickles: only tensors are read, and no code in a file is ever run.
 
-What torch's own reader of weights takes is read by it. RecBole's checkpoints are pickles of a later protocol, which it
-does not read, and keep a config and enums beside the weights as objects of RecBole's: a reader of ours takes these as
-empty shells, and makes tensors of bytes itself. All else is refused.
+Most files are read by torch's own reader of weights. It does not read RecBole's checkpoints: these are pickles of a
+later protocol, and hold a config and enums as objects of RecBole's. Our reader replaces such objects with empty shells,
+and builds the tensors from their bytes. Everything else is refused.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ SHELLS = (
     "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar",
 )
-"""How names begin of what is read as an empty shell: RecBole's objects, its reader of configs, enums, a best score."""
+"""Prefixes of the names that become empty shells: RecBole's objects, its config reader, enums, a best score."""
 
 OLD_PICKLES = 5
-"""How many pickles a checkpoint begins with that torch wrote before version 1.6."""
+"""How many pickles a checkpoint in the format of torch before 1.6 begins with."""
 
 STORAGES = {
     "DoubleStorage": torch.float64,
@@ -48,22 +48,22 @@ STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-"""What the numbers of tensors are called in a checkpoint → their type."""
+"""Storage class in a checkpoint → type of its numbers."""
 
 
 def read_checkpoint(path: Path) -> Any:
-    """What a checkpoint holds.
+    """The content of a checkpoint.
 
     Raises:
-        AutopruneError: it asks for what is no tensor, number or text.
-        Exception: whatever a damaged file does to its reader.
+        AutopruneError: it needs more than tensors, numbers and texts.
+        Exception: the file is damaged; the error is torch's.
     """
     zipped = zipfile.is_zipfile(path)
-    if not zipped:  # the numbers of an archive are mapped, those of the old format are read
+    if not zipped:  # an archive is mapped, the old format is read into memory
         check_room(str(path), path.stat().st_size)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickles that torch did not write: they are read or refused
+            warnings.simplefilter("ignore")  # about pickles that torch did not write: we read or refuse them
             return torch.load(path, weights_only=True, map_location="cpu", mmap=zipped)
     except Exception as error:
         refused = error
@@ -73,10 +73,10 @@ def read_checkpoint(path: Path) -> Any:
                 return _Archive(archive, path).load()
         with path.open("rb") as file:
             for _ in range(OLD_PICKLES):
-                _Asking(file).load()
+                _Probe(file).load()
     except _Foreign as foreign:
         raise _more_than_tensors(path, str(foreign)) from refused
-    except Exception:  # it is damaged, of which torch says more
+    except Exception:  # the file is damaged; torch's own error says more
         pass
     if isinstance(refused, pickle.UnpicklingError):
         raise _more_than_tensors(path, "or it is damaged") from refused
@@ -84,38 +84,38 @@ def read_checkpoint(path: Path) -> Any:
 
 
 class _Foreign(Exception):
-    """A pickle asks for a function or a class that it is not given."""
+    """A pickle asks for a function or a class that it may not use."""
 
 
-def _more_than_tensors(path: Path, asked: str) -> AutopruneError:
+def _more_than_tensors(path: Path, requested: str) -> AutopruneError:
     way_out = (
         'vectors.save_word2vec_format("my.vec") writes what is read (model.wv holds the vectors of a model).'
-        if asked.startswith("gensim.")
+        if requested.startswith("gensim.")
         else "Save the tensors alone: torch.save(model.state_dict(), path), or as safetensors."
     )
     return AutopruneError(
-        f"{path}: it is a pickle that asks for more than tensors ({asked}); that could run code and is never opened. "
-        f"{way_out}"
+        f"{path}: it is a pickle that asks for more than tensors ({requested}); that could run code and is never "
+        f"opened. {way_out}"
     )
 
 
 class _Tensors(pickle.Unpickler):
-    """Reads plain values, tensors and empty shells. A pickle can call what `find_class` gives it, and nothing else."""
+    """Reads plain values, tensors and empty shells. A pickle can call only what `find_class` returns."""
 
     def find_class(self, module: str, name: str, /) -> Any:
-        asked = f"{module}.{name}"
+        requested = f"{module}.{name}"
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
-        if asked in _MADE:
-            made = _MADE[asked]
-            return lambda *arguments: made(*arguments)  # a new one: what a pickle does to it is gone with it
-        if asked.startswith(SHELLS):
+        if requested in _MADE:
+            function = _MADE[requested]
+            return lambda *arguments: function(*arguments)  # a new function: a pickle may set attributes on it
+        if requested.startswith(SHELLS):
             return type(name, (_Shell,), {})
-        raise _Foreign(asked)
+        raise _Foreign(requested)
 
 
 class _Shell:
-    """Takes everything, keeps nothing and does nothing."""
+    """Accepts any arguments and ignores them."""
 
     def __new__(cls, *_: object) -> _Shell:
         return object.__new__(cls)
@@ -125,7 +125,7 @@ class _Shell:
 
 
 def _rebuilt(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Tensor:
-    return torch.as_strided(storage, size, stride, offset)  # which refuses to look beyond the storage
+    return torch.as_strided(storage, size, stride, offset)  # it refuses to look beyond the storage
 
 
 _MADE: dict[str, Callable[..., Any]] = {
@@ -135,36 +135,38 @@ _MADE: dict[str, Callable[..., Any]] = {
     "torch.device": lambda *_: None,
     "torch.Size": tuple,
 }
-"""What a pickle may call."""
+"""Everything a pickle may call."""
 
 
-class _Asking(_Tensors):
-    """Goes through a pickle of the old format without its tensors, so that it is known what else it asks for."""
+class _Probe(_Tensors):
+    """Reads a pickle of the old format without its tensors, to find out what else it asks for."""
 
     def find_class(self, module: str, name: str, /) -> Any:
-        found = super().find_class(module, name)
-        return _Shell if module == "torch._utils" else found
+        allowed = super().find_class(module, name)
+        return _Shell if module == "torch._utils" else allowed
 
-    def persistent_load(self, told: Any) -> None:
-        """The numbers of a tensor."""
+    def persistent_load(self, pid: Any) -> None:
+        """Nothing, in place of the numbers of a tensor."""
 
 
 class _Archive(_Tensors):
-    """Reads the archive that torch writes: a pickle, and beside it the numbers of each tensor, mapped from the file."""
+    """Reads the archive that torch writes: a pickle, and the numbers of each tensor, mapped from the file."""
 
     def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
         self._archive, self._bytes = archive, np.memmap(path, dtype=np.uint8, mode="c")
-        name = next(one for one in archive.namelist() if one.rpartition("/")[2] == "data.pkl")
+        name = next(member for member in archive.namelist() if member.rpartition("/")[2] == "data.pkl")
         self._folder = name.removesuffix("data.pkl")
         super().__init__(archive.open(name))
 
-    def persistent_load(self, told: Any) -> Tensor:
-        """The numbers that are told as ("storage", type, name, device, count): [count]."""
-        _, kind, name, _, count = told
+    def persistent_load(self, pid: Any) -> Tensor:
+        """The numbers of a tensor, [count], given ("storage", type, name, device, count)."""
+        _, kind, name, _, count = pid
         member = self._archive.getinfo(f"{self._folder}data/{name}")
-        head = self._bytes[member.header_offset :][:30].tobytes()  # it ends with the lengths of a name and of an extra
-        begin = member.header_offset + 30 + sum(struct.unpack("<HH", head[26:]))
-        held = self._bytes[begin : begin + count * kind.itemsize]
-        if member.compress_type != zipfile.ZIP_STORED or len(held) < count * kind.itemsize:
+        header = self._bytes[member.header_offset :][
+            :30
+        ].tobytes()  # it ends with the lengths of the name and the extra field
+        begin = member.header_offset + 30 + sum(struct.unpack("<HH", header[26:]))
+        content = self._bytes[begin : begin + count * kind.itemsize]
+        if member.compress_type != zipfile.ZIP_STORED or len(content) < count * kind.itemsize:
             raise pickle.UnpicklingError("its numbers are not where torch writes them")
-        return torch.from_numpy(held).view(kind)
+        return torch.from_numpy(content).view(kind)

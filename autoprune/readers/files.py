@@ -1,4 +1,4 @@
-"""What a file is: by its name, or by how it begins."""
+"""The format of a file, told from its first bytes or its name."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ ENDINGS = {
     ".csv": TEXT,
     ".ids": TEXT,
 }
-"""How names of files end → what they hold. Of other names, and of text, the first bytes decide."""
+"""Ending of a file name → format. If the first bytes tell the format, they decide instead."""
 
 ARRAYS = (NPY, NPZ, SAFETENSORS, CHECKPOINT)
-"""Formats that hold arrays, perhaps several by name, and no ids of their own."""
+"""Formats that hold arrays, perhaps several by name, and no column of ids."""
 
 IDS = ("ids", "id", "words", "keys", "names")
-"""What ids are called that lie beside a table in one file."""
+"""Names of the array or column of ids in a file that also holds the table."""
 
 FOREIGN = {
     b"version https://git-lfs": "a pointer of Git LFS; fetch the file with git lfs pull",
-    b"\xba\x16O/": "a model of fastText; its text, .vec beside it, is read",
+    b"\xba\x16O/": "a model of fastText; name its text file, .vec, instead",
     b"\x89HDF": "HDF5; save the table as .npy",
     b"ARROW1": "Feather; write it as parquet",
     b"BZh": "compressed by bzip2; unpack it",
@@ -55,14 +55,14 @@ FOREIGN = {
     b"<!doctype": "a web page, perhaps instead of a download; fetch the file itself",
     b"<html": "a web page, perhaps instead of a download; fetch the file itself",
 }
-"""How files begin that are none of ours → what they are, and the way out."""
+"""First bytes of files that are not read → what the file is, and the way out."""
 
 
 def format_of(path: Path) -> str:
-    """What a file holds.
+    """The format of a file.
 
     Raises:
-        AutopruneError: there is no file, it is empty, or it is of a kind that is not read.
+        AutopruneError: there is no file, it is empty, or its format is not read.
     """
     if not path.exists():
         raise AutopruneError(f"{path}: there is no such file.")
@@ -79,12 +79,12 @@ def format_of(path: Path) -> str:
 
 
 def _by_content(head: bytes) -> str | None:
-    """What the first bytes say; None where they could be anything."""
+    """The format that the first bytes tell; None if they could be anything."""
     if head.startswith(b"\x93NUMPY"):
         return NPY
     if head.startswith(b"PAR1"):
         return PARQUET
-    if head.startswith(b"PK\x03\x04"):  # an archive of arrays or a checkpoint of torch; its first member tells which
+    if head.startswith(b"PK\x03\x04"):  # a zip of arrays or of torch; its first member tells which
         return NPZ if b".npy" in head[30 : 30 + int.from_bytes(head[26:28], "little")] else CHECKPOINT
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
         return CHECKPOINT
@@ -92,10 +92,10 @@ def _by_content(head: bytes) -> str | None:
 
 
 def check_room(where: str, needed: float) -> None:
-    """Refuses what would not fit into the memory, before it is read.
+    """Refuses to read what would not fit into memory.
 
     Args:
-        where: what to call it in messages.
+        where: what to call the file in messages.
         needed: bytes that reading it takes, at least.
 
     Raises:
@@ -104,13 +104,13 @@ def check_room(where: str, needed: float) -> None:
     if needed > memory():
         raise AutopruneError(
             f"{where}: reading it takes {needed / 1e9:,.1f} GB, and this machine has {memory() / 1e9:,.1f} GB. A .npy "
-            "file of float32 whose ids ascend, or that has none, is read where it lies: write one, block by block "
+            "file of float32 with ascending ids or none is mapped, not read into memory: write one, block by block "
             "(numpy.lib.format.open_memmap)."
         )
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """A file, unpacked where gzip has compressed it, whatever it is called."""
+    """An open file, unpacked if gzip has compressed it, whatever its name."""
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     return gzip.open(path) if zipped else path.open("rb")  # type: ignore[return-value]

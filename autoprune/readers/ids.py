@@ -1,4 +1,4 @@
-"""Ids from a file beside a table: a line each, or an array, a list in JSON, a column in parquet."""
+"""Ids from a file of their own: text with one id a line, an array, a JSON list, or a parquet column."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from autoprune.readers.files import ENDINGS, JSON, NPY, PARQUET, TEXT, format_of
 from autoprune.readers.parquet import read_parquet_ids
 
 BESIDE = ("{stem}_ids", "{stem}.ids")
-"""What the ids of `{stem}.npy` are called, whatever the ending."""
+"""Names of the file with the ids of `{stem}.npy`, without its ending."""
 
 
 def ids_beside(path: Path) -> Path | None:
-    """The file of ids that lies beside a table, by its name; None where there is none.
+    """The file of ids next to a table, found by its name; None if there is none.
 
     Raises:
         AutopruneError: there are several.
     """
     names = {name.format(stem=path.stem) for name in BESIDE}
-    found = [
-        one
-        for one in sorted(path.parent.iterdir())
-        if one != path and (one.name in names or (one.stem in names and one.suffix.lower() in ENDINGS))
+    matches = [
+        file
+        for file in sorted(path.parent.iterdir())
+        if file != path and (file.name in names or (file.stem in names and file.suffix.lower() in ENDINGS))
     ]
-    if len(found) > 1:
+    if len(matches) > 1:
         raise AutopruneError(
-            f"{path}: its ids may stand in {' or '.join(one.name for one in found)}; keep one of them."
+            f"{path}: its ids may be in {' or '.join(file.name for file in matches)}; keep only one of them."
         )
-    return found[0] if found else None
+    return matches[0] if matches else None
 
 
 def read_ids(path: Path) -> list[str]:
     """The ids in a file, in its order.
 
     Raises:
-        AutopruneError: the file cannot be read, or holds something else.
+        AutopruneError: the file cannot be read, or holds no ids.
     """
     kind = format_of(path)
     if kind == NPY:
@@ -50,22 +50,24 @@ def read_ids(path: Path) -> list[str]:
         return read_parquet_ids(path)
     if kind not in (JSON, TEXT):
         raise AutopruneError(
-            f"{path} holds {kind}, where ids are needed: .txt with a line for each, .npy, .json, .parquet."
+            f"{path} holds {kind}, but ids are needed: .txt with one id a line, .npy, .json or .parquet."
         )
     with open_bytes(path) as file:
         content = file.read()
     try:
         text = content.decode("utf-8-sig")
-        held = json.loads(text) if kind == JSON else text.removesuffix("\n").split("\n")
+        ids = json.loads(text) if kind == JSON else text.removesuffix("\n").split("\n")
     except ValueError as error:
         raise AutopruneError(f"{path}: it cannot be read as {'JSON' if kind == JSON else 'UTF-8'}: {error}.") from error
-    if not isinstance(held, list) or not all(isinstance(one, str | int) and not isinstance(one, bool) for one in held):
-        raise AutopruneError(f"{path}: a list of ids must stand there.")
-    return [str(one).removesuffix("\r") for one in held]
+    if not isinstance(ids, list) or not all(
+        isinstance(value, str | int) and not isinstance(value, bool) for value in ids
+    ):
+        raise AutopruneError(f"{path}: it must hold a list of ids, texts or whole numbers.")
+    return [str(value).removesuffix("\r") for value in ids]
 
 
 def whole_number(written: str) -> int | None:
-    """The whole number of 64 bits that a text writes; None where it writes none."""
+    """A text as a whole number of 64 bits; None if it is not one."""
     try:
         number = int(written)
     except ValueError:
@@ -77,23 +79,23 @@ def ids_of(array: npt.NDArray[Any], where: str) -> list[str]:
     """The ids in an array of whole numbers or texts, [n].
 
     Raises:
-        AutopruneError: it holds something else.
+        AutopruneError: it holds neither.
     """
     if array.ndim != 1 or array.dtype.kind not in "iuUST":
         raise AutopruneError(
-            f"{where}: ids are whole numbers or texts, one for each row, but it holds {array.dtype} of shape "
-            f"{list(array.shape)}; save them as such, e.g. np.save(path, ids.astype(str))."
+            f"{where}: ids must be whole numbers or texts, one for each row, but it holds {array.dtype} of shape "
+            f"{list(array.shape)}; save the ids as texts, e.g. np.save(path, ids.astype(str))."
         )
-    held = np.asarray(array).tolist()
+    values = np.asarray(array).tolist()
     if array.dtype.kind != "S":
-        return [str(one) for one in held]
-    found = list[str]()
-    for row, one in enumerate(held):
+        return [str(value) for value in values]
+    ids = list[str]()
+    for row, value in enumerate(values):
         try:
-            found.append(one.decode())
+            ids.append(value.decode())
         except UnicodeDecodeError as error:
             raise AutopruneError(
-                f"{where}: the id of row {row:,} ({one!r}) is not UTF-8; save the ids as texts, e.g. "
+                f"{where}: the id of row {row:,} ({value!r}) is not UTF-8; save the ids as texts, e.g. "
                 "np.save(path, np.char.decode(ids, 'latin-1'))."
             ) from error
-    return found
+    return ids

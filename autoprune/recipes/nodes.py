@@ -1,4 +1,4 @@
-"""A space as a tree: what is fixed, fields, open values, and alternatives of which one is chosen."""
+"""A space as a tree of fixed values, open values, fields, and choices between alternatives."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from autoprune.errors import AutopruneError, nearest
 from autoprune.recipes.domain import Domain, listed_domain, range_domain
 
 Recipe = dict[str, Any]
-"""A decided recipe: nested mappings of plain values."""
+"""A recipe without open values: nested mappings of plain values."""
 
 UNSAID = object()
-"""In place of what a recipe leaves out."""
+"""Stands for a value that a recipe leaves out."""
 
 _DOMAINS = {"any_of": set(), "choose": set(), "float": {"step", "log"}, "int": {"step", "log"}}
-"""The keys of which one makes a mapping a domain, and what may stand beside it."""
+"""The keys that mark a mapping as a domain, each with the keys that may accompany it."""
 
 
 class Node(ABC):
@@ -26,28 +26,28 @@ class Node(ABC):
 
     @abstractmethod
     def domains(self) -> Iterator[Domain]:
-        """Those below it, in the order of the YAML."""
+        """The domains in this part, in the order of the YAML."""
 
     @abstractmethod
     def resolve(self, decide: Callable[[Domain], Any]) -> Any:
-        """The part of a recipe that `decide` gives."""
+        """The part of a recipe, with values from `decide`."""
 
     @abstractmethod
     def completions(self, given: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-        """What says what is given, with the open values that give it; of what is `UNSAID`, every end."""
+        """The (open values, part) pairs that agree with `given`; an `UNSAID` value takes every end."""
 
     @abstractmethod
     def count_corners(self) -> int:
-        """How many completions there are where nothing is said."""
+        """The number of completions of `UNSAID`."""
 
     def path_of(self, keys: Sequence[str]) -> Iterator[str]:
-        """The keys of the YAML that the keys of a recipe stand for."""
+        """The path in the YAML for a path in a recipe."""
         yield from keys
 
 
 @dataclass(frozen=True)
 class Fixed(Node):
-    """A value that is decided."""
+    """A fixed value."""
 
     value: Any
 
@@ -67,7 +67,7 @@ class Fixed(Node):
 
 @dataclass(frozen=True)
 class Open(Node):
-    """A value that is one of a domain."""
+    """An open value with its domain."""
 
     domain: Domain
 
@@ -88,7 +88,7 @@ class Open(Node):
 
 @dataclass(frozen=True)
 class Fields(Node):
-    """A mapping all of whose fields a recipe has."""
+    """A mapping; a recipe has all of its fields."""
 
     fields: Mapping[str, Node]
 
@@ -100,22 +100,22 @@ class Fields(Node):
         return {name: field.resolve(decide) for name, field in self.fields.items()}
 
     def completions(self, given: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-        said = {} if given is UNSAID else given
-        if not isinstance(said, Mapping) or not said.keys() <= self.fields.keys():
+        given_fields = {} if given is UNSAID else given
+        if not isinstance(given_fields, Mapping) or not given_fields.keys() <= self.fields.keys():
             return
-        held = [(name, field, said.get(name, UNSAID)) for name, field in self.fields.items()]
+        entries = [(name, field, given_fields.get(name, UNSAID)) for name, field in self.fields.items()]
 
-        # One after the other: of many tables there are far more completions than anybody asks for.
+        # Lazily: with many tables there are far more completions than anybody reads.
         def joined(at: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-            if at == len(held):
+            if at == len(entries):
                 yield {}, {}
                 return
-            name, field, value = held[at]
-            for parameters, found in field.completions(value):
-                for more, others in joined(at + 1):
-                    yield {**parameters, **more}, {name: found, **others}
+            name, field, value = entries[at]
+            for parameters, part in field.completions(value):
+                for other_parameters, other_parts in joined(at + 1):
+                    yield {**parameters, **other_parameters}, {name: part, **other_parts}
 
-        if all(any(True for _ in field.completions(value)) for _, field, value in held):
+        if all(any(True for _ in field.completions(value)) for _, field, value in entries):
             yield from joined(0)
 
     def count_corners(self) -> int:
@@ -129,7 +129,7 @@ class Fields(Node):
 
 @dataclass(frozen=True)
 class Choice(Node):
-    """Alternatives of which a recipe has exactly one, by its name."""
+    """Named alternatives; a recipe has exactly one."""
 
     domain: Domain
     alternatives: Mapping[str, Node]
@@ -147,11 +147,11 @@ class Choice(Node):
         if given is UNSAID:
             wanted = dict.fromkeys(self.alternatives, UNSAID)
         elif isinstance(given, Mapping) and len(given) == 1 and given.keys() <= self.alternatives.keys():
-            wanted = {name: {} if said is None else said for name, said in given.items()}
+            wanted = {name: {} if inner is None else inner for name, inner in given.items()}
         else:
             return
-        for name, said in wanted.items():
-            for parameters, value in self.alternatives[name].completions(said):
+        for name, inner in wanted.items():
+            for parameters, value in self.alternatives[name].completions(inner):
                 yield {self.domain.path: name, **parameters}, {name: value}
 
     def count_corners(self) -> int:
@@ -164,7 +164,7 @@ class Choice(Node):
 
 
 def parse(tree: Any, path: str) -> Node:
-    """The node of what stands at a path of the YAML.
+    """Parses what the YAML holds at a path.
 
     Raises:
         AutopruneError: a domain is malformed; the message names its path.
@@ -174,10 +174,10 @@ def parse(tree: Any, path: str) -> Node:
     kind = next((key for key in tree if key in _DOMAINS), None)
     if kind is None:
         return Fields({str(key): parse(child, f"{path}.{key}") for key, child in tree.items()})
-    strange = sorted(map(str, set(tree) - {kind} - _DOMAINS[kind]))
-    if strange:
-        way = nearest(strange[0], _DOMAINS[kind]) if _DOMAINS[kind] else "Take them out."
-        raise AutopruneError(f"{path}: {kind!r} does not go with {strange}. {way}")
+    unexpected = sorted(map(str, set(tree) - {kind} - _DOMAINS[kind]))
+    if unexpected:
+        remedy = nearest(unexpected[0], _DOMAINS[kind]) if _DOMAINS[kind] else "Take them out."
+        raise AutopruneError(f"{path}: {kind!r} does not go with {unexpected}. {remedy}")
     if kind == "choose":
         return _choice(tree["choose"], path)
     return Open(listed_domain(tree["any_of"], path) if kind == "any_of" else range_domain(tree, kind, path))
@@ -186,6 +186,6 @@ def parse(tree: Any, path: str) -> Node:
 def _choice(options: Any, path: str) -> Choice:
     if not isinstance(options, Mapping) or not options:
         raise AutopruneError(f"{path}.choose: a mapping of at least one option must be given, but got {options!r}.")
-    held = {str(name): {} if child is None else child for name, child in options.items()}  # YAML reads 4 as a number
-    alternatives = {name: parse(child, f"{path}.choose.{name}") for name, child in held.items()}
+    named = {str(name): {} if child is None else child for name, child in options.items()}  # YAML reads 4 as a number
+    alternatives = {name: parse(child, f"{path}.choose.{name}") for name, child in named.items()}
     return Choice(Domain(path=path, kind="choose", options=tuple(alternatives)), alternatives)

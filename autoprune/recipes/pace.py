@@ -1,4 +1,4 @@
-"""How long a training still takes, by the time that its own updates took."""
+"""Estimates how long a training will still take, from the time that its updates have taken."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from autoprune.deadline import clock
 
 MEASURABLE_S = 2.0
-"""Less than this tells nothing of the rest: the first updates fill caches."""
+"""Fewer seconds are no basis for an estimate, since the first updates fill caches."""
 
 
 class Pace:
-    """Seconds of a training, measured as it goes.
+    """The pace of a training, measured as it runs.
 
     Attributes:
-        updates: that were measured.
+        updates: number of measured updates.
     """
 
     def __init__(self) -> None:
@@ -24,27 +24,27 @@ class Pace:
         self._seconds = self._look = 0.0
 
     def add(self, seconds: float) -> None:
-        """One more update took so long."""
+        """Adds an update that took so long."""
         self.updates += 1
         self._seconds += seconds
 
     @contextmanager
     def looking(self) -> Iterator[None]:
-        """Measures a look at validation data."""
+        """Measures a validation."""
         start = time.monotonic()
         yield
         self._look = time.monotonic() - start
 
     def seconds(self, updates: float, looks: float = 0.0) -> float | None:
-        """What so many updates and looks take; None while too little is measured."""
+        """Seconds that so many updates and validations take; None while too little is measured."""
         if not self.updates or self._seconds < MEASURABLE_S:
             return None
         return self._seconds / self.updates * updates + self._look * looks
 
 
 def left(fewest: float | None, most: float | None) -> str:
-    """A length of time in words, with a comma before it: `, about 1:10 to 12:30 left`; empty where nobody knows."""
+    """The remaining time in words, such as `, about 1:10 to 12:30 left`; empty if it is unknown."""
     if fewest is None or most is None:
         return ""
-    one, other = clock(fewest), clock(most)
-    return f", about {one} left" if one == other else f", about {one} to {other} left"
+    least, longest = clock(fewest), clock(most)
+    return f", about {least} left" if least == longest else f", about {least} to {longest} left"

@@ -1,4 +1,4 @@
-"""Models of the first stages of plans, in memory: thousands of recipes differ in their last stage alone."""
+"""Models after the first stages of plans, kept in memory: thousands of recipes differ only in their last stage."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from torch import Tensor
 from autoprune.models.model import Model
 
 LIMIT_BYTES = 256_000_000
-"""A hundred models of MovieLens, or two of a small sentence encoder; each process of a search holds as much."""
+"""A hundred models of MovieLens, or two of a small sentence encoder; each process of a search holds this much."""
 
 
 class Prefixes:
-    """Models by the key of what made them; beyond a size those go that were used longest ago.
+    """Models by the key of the stages that made them; beyond a size limit, the least recently used are dropped.
 
-    Nobody may change a model that is in here, nor one that was put in.
+    The models must not be changed, neither those taken from here nor those put in.
 
     Args:
-        limit_bytes: of all tensors; a model that is larger than that is not kept.
+        limit_bytes: of all tensors; a larger model is not kept.
     """
 
     def __init__(self, *, limit_bytes: int = LIMIT_BYTES) -> None:
         self.limit_bytes = limit_bytes
         self._models: OrderedDict[str, Model] = OrderedDict()
-        self._sizes: dict[str, int] = {}  # in bytes: to ask every model each time would take longer than some looks
+        self._sizes: dict[str, int] = {}  # in bytes; computing them each time would take longer than some looks
 
     @property
     def bytes(self) -> int:
-        """Of the tensors of its models; of those that models share, once for each."""
+        """Size of the tensors of all models; a tensor that models share counts for each."""
         return sum(self._sizes.values())
 
     def longest(self, keys: Sequence[str]) -> tuple[int, Model | None]:
-        """The last of `keys` that there is a model for: its place, and the model; (0, None) if there is none."""
+        """The position of the last key that has a model, and the model; (0, None) if there is none."""
         for place in reversed(range(len(keys))):
             if keys[place] in self._models:
                 self._models.move_to_end(keys[place])
@@ -41,8 +41,8 @@ class Prefixes:
         return 0, None
 
     def put(self, key: str, model: Model) -> None:
-        """Keeps a model, if there is room for it at all."""
-        size = sum(held.nbytes for held in model.state_dict().values() if isinstance(held, Tensor))
+        """Keeps a model, unless it exceeds the limit alone."""
+        size = sum(tensor.nbytes for tensor in model.state_dict().values() if isinstance(tensor, Tensor))
         if size > self.limit_bytes:
             return
         self._models[key], self._sizes[key] = model, size

@@ -1,17 +1,17 @@
 """A recipe is a base and a fold of stages: parsed into a plan and named by a key.
 
-    base:     {dim: 32}                                             what the dense model is made with
-    runtime:  onnx                                                  what answers, where a task has a choice
+    base:     {dim: 32}                                             settings of the dense model
+    runtime:  onnx                                                  what runs the model, if a task has a choice
     prune:    {method: {dims: {sparsity: 0.5}}, schedule: cubic, epochs: 4}
     quantize: {bits: 4}
 
-Apart from `base` and `runtime` every entry is a stage, in the order of the mapping. A stage holds `epochs` (training
-budget), `schedule` (how a pruning target is approached) and steps by name, directly or under `method`; a stage that is
-named after a step holds that step's parameters itself. The empty recipe is the baseline.
+Every entry but `base` and `runtime` is a stage; stages run in the order of the mapping. A stage holds `epochs`
+(training budget), `schedule` (how a pruning target is approached) and steps by name, directly or under `method`; a
+stage that is named after a step holds that step's parameters directly. The empty recipe is the baseline.
 
-Under the schedule `iterative` a stage works in `rounds`, among which its epochs are divided: prune a little more,
-retrain, validate. It stops at the first round whose validation quality is below `floor` (a fraction of what the
-stage began with) and returns the model of the round before.
+With the schedule `iterative`, a stage works in `rounds`, among which its epochs are divided: prune a little more,
+retrain, validate. It stops at the first round whose validation quality is below `floor` (a fraction of the quality at
+the start of the stage) and returns the model of the round before.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from autoprune.steps.step import Step
 Path = tuple[str, ...]
 
 STAGE_ENTRIES = ("epochs", "schedule", "rounds", "floor")
-"""What a stage says beside its steps."""
+"""Entries of a stage other than its steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Some steps acting together, and how long the model trains meanwhile.
+    """Steps that act together, and how long the model trains meanwhile.
 
     Attributes:
         name: as in the recipe; says nothing about what the stage does.
-        steps: in the order they act, which is that of their rank.
+        steps: in the order in which they act, that of their ranks.
         epochs: passes over the training data; 0 applies the steps at once.
         schedule: a name in `SCHEDULES`, or `iterative`.
-        of: epochs of the whole stage, where this is its beginning and no stage of `epochs` is the same; 0 otherwise.
-        rounds, floor: of the iterative schedule: into how many rounds the stage is divided, and the fraction of the
-            quality at its beginning that a round must keep; 0 and 0 otherwise.
-        paths: where in the recipe each step stands, for errors.
+        of: epochs of the whole stage, if this is its beginning and differs from a stage of `epochs`; 0 otherwise.
+        rounds, floor: for the iterative schedule: the number of rounds, and the fraction of the initial quality that a
+            round must keep; 0 and 0 otherwise.
+        paths: the path of each step in the recipe, for errors.
     """
 
     name: str = field(compare=False)
@@ -59,7 +59,7 @@ class Stage:
     paths: tuple[Path, ...] = field(default=(), compare=False)
 
     def describe(self) -> dict[str, Any]:
-        """What the stage does, as plain values; the ground of its cache key."""
+        """What the stage does, as plain values; its cache key is computed from them."""
         steps = [{"step": step.name, "version": step.revision(), **step.parameters()} for step in self.steps]
         content = {"steps": steps, "epochs": self.epochs, "schedule": self.schedule}
         if self.of:
@@ -68,17 +68,18 @@ class Stage:
 
     @property
     def whole(self) -> Stage:
-        """The stage that this one begins."""
+        """The whole stage of which this one is the beginning."""
         return dataclasses.replace(self, epochs=self.of or self.epochs, of=0)
 
     def beginning(self, epochs: int, *, decay: bool) -> Stage:
-        """The stage as it is when it ends after its first `epochs`.
+        """The stage, ended after its first `epochs`.
 
-        Without any epoch it is what its steps do at once. Where nothing depends on its length it is the stage of so
-        many epochs. Of rounds those are run that end within the epochs; if none does, the steps act at once.
+        With 0 epochs, its steps act at once. If nothing depends on the stage's length, it is simply a stage of so many
+        epochs. Of rounds, those that end within the epochs are run; if none does, the steps act at once.
 
         Args:
-            decay: whether the learning rate runs along the length of a stage.
+            epochs: after which it ends.
+            decay: whether the learning rate depends on the length of a stage.
         """
         if epochs == 0 or (self.rounds and self.rounds_within(epochs) == 0):
             return dataclasses.replace(self, epochs=0, schedule="one_shot", rounds=0, floor=0.0)
@@ -87,23 +88,23 @@ class Stage:
         return dataclasses.replace(self, epochs=epochs, of=self.epochs if self.bound(decay=decay) else 0)
 
     def bound(self, *, decay: bool) -> bool:
-        """Whether what happens in an epoch depends on how many there are; otherwise budgets begin alike."""
+        """Whether an epoch depends on the total number of epochs; if not, longer budgets begin the same way."""
         return decay or self.schedule != "one_shot"
 
     def rounds_within(self, epochs: int) -> int:
-        """How many rounds end within so many epochs."""
+        """The number of rounds that end within so many epochs."""
         whole = self.whole.epochs
         return sum(whole * number // self.rounds <= epochs for number in range(1, self.rounds + 1))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A recipe in its normal form: what does nothing is left out, so that equal plans give equal artifacts.
+    """A recipe in its normal form, without parts that have no effect, so that equal plans give equal artifacts.
 
     Attributes:
-        base: what the dense model is made with, where it is not the task's default.
-        stages: in the order they run.
-        runtime: what answers; empty for the task's default.
+        base: settings of the dense model that differ from the task's defaults.
+        stages: in the order in which they run.
+        runtime: what runs the model; empty for the task's default.
     """
 
     base: dict[str, Any]
@@ -118,42 +119,43 @@ class Plan:
 
     @property
     def epochs(self) -> int:
-        """Of all stages together."""
+        """The epochs of all stages together."""
         return sum(stage.epochs for stage in self.stages)
 
     def beginning(self, epochs: int, *, decay: bool) -> Plan:
-        """The plan whose training ends after the first `epochs` of its stages in their order.
+        """The plan, with its training ended after the first `epochs` of its stages.
 
-        The stage in which they end is ended there; later ones act without training. 0 is the untrained recipe.
+        The stage in which they end stops there; later stages act without training. 0 gives the untrained recipe.
 
         Args:
-            decay: whether the learning rate runs along the length of a stage.
+            epochs: after which training ends.
+            decay: whether the learning rate depends on the length of a stage.
         """
-        stages, left = list[Stage](), epochs
+        stages, epochs_left = list[Stage](), epochs
         for stage in self.stages:
-            begun = stage.beginning(min(left, stage.epochs), decay=decay)
-            left -= min(left, stage.epochs)
+            begun = stage.beginning(min(epochs_left, stage.epochs), decay=decay)
+            epochs_left -= min(epochs_left, stage.epochs)
             if begun.steps or begun.epochs:
                 stages.append(begun)
         return dataclasses.replace(self, stages=tuple(stages))
 
     def summary(self) -> str:
         """The plan in a few words: `dim 32, dims pca -50%, cubic 20 epochs, 4 bits`."""
-        found = [f"{name} {value}" for name, value in self.base.items()]
+        parts = [f"{name} {value}" for name, value in self.base.items()]
         for stage in self.stages:
-            found += [step.summary() for step in stage.steps if step.rank < 2]
+            parts += [step.summary() for step in stage.steps if step.rank < 2]
             if stage.rounds:
-                found.append(f"{stage.rounds} rounds to {stage.floor:.4g}x")
+                parts.append(f"{stage.rounds} rounds to {stage.floor:.4g}x")
             if stage.epochs:
                 gradual = stage.schedule in SCHEDULES and stage.schedule != "one_shot"
                 epochs = f"{stage.epochs} epoch{'s' * (stage.epochs != 1)}"
-                found.append(f"{stage.schedule} {epochs}" if gradual else epochs)
-            found += [step.summary() for step in stage.steps if step.rank == 2]
-        return ", ".join([*found, *filter(None, [self.runtime])]) or "dense"
+                parts.append(f"{stage.schedule} {epochs}" if gradual else epochs)
+            parts += [step.summary() for step in stage.steps if step.rank == 2]
+        return ", ".join([*parts, *filter(None, [self.runtime])]) or "dense"
 
 
 def trains_only(path: Sequence[str]) -> bool:
-    """Whether what stands at a path of a recipe acts on training alone, so that an untrained model is the same."""
+    """Whether the entry at a path of a recipe affects training alone, so that it does not change an untrained model."""
     if path[0] == "base" or (len(path) == 2 and path[1] in STAGE_ENTRIES):
         return True
     step = next((name for name in reversed(path[:-1]) if name in STEPS), None)  # a stage may be named after one
@@ -161,11 +163,11 @@ def trains_only(path: Sequence[str]) -> bool:
 
 
 def keys_of(recipe: Mapping[str, Any]) -> Iterator[str]:
-    """The keys of a recipe or a space, however deep."""
-    for name, held in recipe.items():
+    """All keys of a recipe or a space, at any depth."""
+    for name, inner in recipe.items():
         yield name
-        if isinstance(held, Mapping):
-            yield from keys_of(held)
+        if isinstance(inner, Mapping):
+            yield from keys_of(inner)
 
 
 def digest(content: Any) -> str:
@@ -179,8 +181,8 @@ def plan(recipe: Mapping[str, Any], *, base_defaults: Mapping[str, Any], runtime
 
     Args:
         recipe: nested mappings of plain values.
-        base_defaults: what the task's dense model is made with when a recipe says nothing.
-        runtimes: what can answer; the first does when a recipe says nothing.
+        base_defaults: default settings of the task's dense model.
+        runtimes: the runtimes that the task has; the first is the default.
 
     Raises:
         RecipeError: an unknown name or parameter, a bad value, or steps that cannot follow one another.
@@ -216,43 +218,43 @@ def _stages(name: str, entry: Mapping[str, Any]) -> list[Stage]:
         raise RecipeError((name, "rounds"), f"a whole number >= 1 must be given, but got {rounds!r}.")
     if isinstance(floor, bool) or not isinstance(floor, int | float) or not 0 <= floor <= 1:
         raise RecipeError((name, "floor"), f"a fraction from 0 to 1 must be given, but got {floor!r}.")
-    made: list[tuple[Path, Step]] = []
+    located: list[tuple[Path, Step]] = []
     for step_name, parameters, path in _named_steps(name, entry):
         with seen_from(path if step_name in STEPS else path[:-1]):
             step = make_step(step_name, parameters)
         if not step.idle() and (epochs or not step.only_trains):
-            made.append((path, step))
-    made.sort(key=lambda pair: pair[1].rank)  # of several at once the axes move first, single weights see what is left
-    paths, steps = tuple(path for path, _ in made), tuple(step for _, step in made)
+            located.append((path, step))
+    located.sort(key=lambda pair: pair[1].rank)  # steps on axes come first; steps on single weights act on what is left
+    paths, steps = tuple(path for path, _ in located), tuple(step for _, step in located)
     if steps and schedule == ITERATIVE:
-        _refuse_untrained(made)
+        _refuse_untrained(located)
         return [
             Stage(
                 name=name, steps=steps, epochs=epochs, schedule=schedule, rounds=rounds, floor=float(floor), paths=paths
             )
         ]
-    # What acts on updates, or leaves codes that nothing can train, shares the stage with its epochs.
+    # A step that acts on updates, or whose codes cannot be trained, shares the stage with its epochs.
     if steps and epochs and (schedule != "one_shot" or any(step.only_trains or not step.trainable for step in steps)):
-        _refuse_untrained(made)
+        _refuse_untrained(located)
         return [Stage(name=name, steps=steps, epochs=epochs, schedule=schedule, paths=paths)]
     acting = [Stage(name=name, steps=steps, paths=paths)] if steps else []
     return [*acting, Stage(name=name, epochs=epochs)] if epochs else acting
 
 
 def _refuse_untrained(made: Sequence[tuple[Path, Step]]) -> None:
-    """Refuses, in a stage that trains, what asks for one that does not."""
+    """Refuses parameters that need a stage without training, if the stage trains."""
     for path, step in made:
         if parameter := step.untrained():
             raise RecipeError(
                 (*path, parameter),
-                f"{step.name} can have it only where nothing is trained in its stage. Set it to false, or train in a "
-                "later stage, as {cut: {ffn: …}, tune: {epochs: 2}} does.",
+                f"{step.name} allows this only in a stage that does not train. Set it to false, or train in a later "
+                "stage, as in {cut: {ffn: …}, tune: {epochs: 2}}.",
             )
 
 
 def _named_steps(name: str, entry: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], Path]]:
-    """The (step, parameters, path) triples of a stage, `none` left out."""
-    found: list[tuple[str, Mapping[str, Any], Path]] = []
+    """The (step, parameters, path) triples of a stage, without `none`."""
+    triples: list[tuple[str, Mapping[str, Any], Path]] = []
     own: dict[str, Any] = {}
     for key, value in entry.items():
         if key in STAGE_ENTRIES:
@@ -260,17 +262,17 @@ def _named_steps(name: str, entry: Mapping[str, Any]) -> list[tuple[str, Mapping
         if key == "method":
             for step_name, parameters in _mapping(value, (name, "method")).items():
                 path = (name, "method", str(step_name))
-                found.append((str(step_name), _mapping(parameters, path), path))
+                triples.append((str(step_name), _mapping(parameters, path), path))
         elif name in STEPS:
             own[str(key)] = value
         elif key in STEPS or isinstance(value, Mapping):
-            found.append((str(key), _mapping(value, (name, str(key))), (name, str(key))))
+            triples.append((str(key), _mapping(value, (name, str(key))), (name, str(key))))
         else:
             options = [*STAGE_ENTRIES, "method", *STEPS]
             raise RecipeError((name, str(key)), f"a stage has no such entry. {nearest(key, options)}")
     if name in STEPS:
-        found.insert(0, (name, own, (name,)))
-    return [triple for triple in found if triple[0] != "none"]
+        triples.insert(0, (name, own, (name,)))
+    return [triple for triple in triples if triple[0] != "none"]
 
 
 def _mapping(value: Any, path: Path) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""How much of a step's target is reached at a point of its stage: progress → fraction, both in [0, 1]."""
+"""Schedules: how much of a step's target is reached at a point of its stage; progress → fraction, both in [0, 1]."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 Schedule = Callable[[float], float]
 
 RAMP_END = 0.75
-"""The share of a gradual stage that ramps; the rest recovers at the full target."""
+"""The share of a gradual stage that ramps up; during the rest the model recovers at the full target."""
 
 STAIRS = 24
-"""A ramp moves in this many steps: masks are found anew on a stair, not after every update."""
+"""A ramp rises in so many stairs: masks are recomputed on each stair, not after every update."""
 
 
 def one_shot(_: float) -> float:

@@ -22,18 +22,18 @@ from autoprune.recipes.domain import Domain, describe
 from autoprune.recipes.nodes import UNSAID, Node, Recipe, parse
 
 MOST_CORNERS = 1_000
-"""A space of more extreme recipes is not tried corner by corner, …"""
+"""A space with more corners is not tried corner by corner, …"""
 
 DRAWN_CORNERS = 100
-"""… but in so many drawn ones: enough for any two ends to meet, almost surely."""
+"""… but in so many random ones: almost surely enough for any two ends to meet."""
 
 
 class Space:
     """A parsed space.
 
     Args:
-        tree: the mapping, as it stands in YAML.
-        root: the name that paths begin with.
+        tree: the mapping from the YAML.
+        root: the name with which paths begin.
 
     Raises:
         AutopruneError: a domain is malformed; the message names its path.
@@ -47,19 +47,19 @@ class Space:
         self.domains: dict[str, Domain] = {domain.path: domain for domain in self._node.domains()}
 
     def resolve(self, decide: Callable[[Domain], Any]) -> Recipe:
-        """The recipe that `decide` gives; it is asked once for each open value that is reached, in order."""
+        """The recipe with values from `decide`, which is called once for each open value that is reached, in order."""
         recipe: Recipe = self._node.resolve(decide)
         return recipe
 
     def completions(self, partial: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Recipe]]:
-        """The recipes of the space that say what `partial` says, with the open values that give them.
+        """The recipes of the space that agree with `partial`, each after its open values.
 
-        What `partial` leaves out takes each of its ends in turn; nothing is yielded where it lies outside the space.
+        Values that `partial` leaves out take each of their ends in turn. Outside of the space nothing is yielded.
         """
         return self._node.completions(partial)
 
     def corners(self, *, seed: int = 0) -> Iterator[Recipe]:
-        """Every extreme recipe, or a seeded sample where there are more than `MOST_CORNERS`."""
+        """Every corner of the space, or a seeded sample if there are more than `MOST_CORNERS`."""
         if self.count_corners() <= MOST_CORNERS:
             yield from (recipe for _, recipe in self._node.completions(UNSAID))
             return
@@ -81,7 +81,7 @@ class Space:
         """Builds every corner, so that a bad bound fails before the first trial.
 
         Raises:
-            AutopruneError: `build` refused a corner; the message carries the parameter's path in the YAML.
+            AutopruneError: `build` refused a corner; the message gives the parameter's path in the YAML.
         """
         for recipe in self.corners():
             try:
@@ -93,9 +93,9 @@ class Space:
                 raise AutopruneError(f"{where}: {error.message}{bounds}") from error
 
     def path_of(self, recipe_path: Sequence[str]) -> str:
-        """Where a path of a recipe stands in the YAML of the space: `choose` is put back in."""
+        """The path in the YAML of the space for a path in a recipe: `choose` is put back in."""
         return ".".join([self.root, *self._node.path_of(recipe_path)])
 
     def count_corners(self) -> int:
-        """How many recipes `corners` would visit without a limit."""
+        """The number of recipes that `corners` would visit without a limit."""
         return self._node.count_corners()

@@ -1,4 +1,4 @@
-"""Running a plan: stage after stage, model → model, kept by content and resumed."""
+"""Runs plans stage by stage, model → model; trained stages are stored by content and resumed."""
 
 from __future__ import annotations
 
@@ -33,44 +33,44 @@ def run(
 ) -> Model:
     """Makes the model that a plan describes.
 
-    Each stage starts from a copy, so that no stage can disturb what came before it. Stages that train are kept
-    in `store` by content and resumed from there.
+    Each stage works on a copy, so it cannot change the model before it. Stages that train are kept in `store` by
+    content and resumed from there.
 
     Args:
-        epochs: how many of the plan's are trained, as `Plan.beginning` counts them; None is all of them. The dense
-            model is trained whatever is given. A longer run goes on from what a shorter one left in `store`, and makes
-            the same model bit for bit as if nothing were there.
-        prefixes: models of the first stages of plans, to start from and to add to.
+        epochs: how many epochs of the plan are trained, as `Plan.beginning` counts them; None: all of them. The dense
+            model is always trained. A longer run continues from what a shorter one left in `store`, and makes the same
+            model, bit for bit, as without it.
+        prefixes: models after the first stages of plans, to start from and to add to.
     """
-    held = prefixes or Prefixes(limit_bytes=0)
+    cache = prefixes or Prefixes(limit_bytes=0)
     dense = trainer.settings.epochs > 0
     stages = (plan if epochs is None else plan.beginning(epochs, decay=trainer.settings.decay)).stages
     keys = [dense_key(plan.base, task, context, trainer=trainer)]
     for stage in stages:
         keys.append(_key(keys[-1], stage))
-    # What is trained is kept, and others go on from it: haste begins after that.
-    steady = max((number for number, stage in enumerate(stages, start=1) if stage.epochs or stage.rounds), default=0)
-    names = [f"{key}{' in haste' * (context.hasty and number > steady)}" for number, key in enumerate(keys)]
-    done, model = held.longest(names)
+    # Haste begins only after the last training: trained models are kept, and others continue from them.
+    trained = max((number for number, stage in enumerate(stages, start=1) if stage.epochs or stage.rounds), default=0)
+    names = [f"{key}{' in haste' * (context.hasty and number > trained)}" for number, key in enumerate(keys)]
+    first, model = cache.longest(names)
     if model is None:
         model = task.model(plan.base, seed=context.seed).to(context.device)
         if dense:
             model = trainer.train_dense(model, task, context, checkpoints=Checkpoints(store, keys[:1]))
-        held.put(names[0], model)
-    for number, stage in enumerate(stages[done:], start=done):
-        pace = dataclasses.replace(context, hasty=context.hasty and number >= steady)
-        model = run_stage(model, stage, task, pace, trainer=trainer, key=keys[number], store=store)
+        cache.put(names[0], model)
+    for number, stage in enumerate(stages[first:], start=first):
+        stage_context = dataclasses.replace(context, hasty=context.hasty and number >= trained)
+        model = run_stage(model, stage, task, stage_context, trainer=trainer, key=keys[number], store=store)
         if number + 1 < len(stages):
-            held.put(names[number + 1], model)
-    return model.twin() if done == len(stages) else model
+            cache.put(names[number + 1], model)
+    return model.twin() if first == len(stages) else model
 
 
 def dense_key(base: Mapping[str, Any], task: Learning, context: Context, *, trainer: Trainer) -> str:
-    """Names the dense model of a base; where it is trained it is kept under this key."""
+    """The key of a base's dense model; if it is trained, it is kept under this key."""
     content: Any = {"task": task.fingerprint(), "base": base, "seed": context.seed}
     if trainer.settings.epochs > 0:
         content = {"dense": content, "training": trainer.describe()}
-    if context.device.type != "cpu":  # it sums in another order, so that the same training comes to another model
+    if context.device.type != "cpu":  # sums are in another order, so the same training gives another model
         content = {**content, "device": context.device.type}
     return digest(content)
 
@@ -86,10 +86,11 @@ def run_stage(
     store: Store | None = None,
     train: bool = True,
 ) -> Model:
-    """One stage, model → model: copy, check, prepare, train, convert.
+    """Runs one stage, model → model: copy, check, prepare, train, convert.
 
     Args:
         key: of `model`.
+        train: whether the stage may train; otherwise its steps only act.
     """
     trains = train and bool(stage.epochs or stage.rounds)
     start, model = model, model.own() if trains else model.twin()
@@ -110,27 +111,27 @@ def run_stage(
     else:
         if trains:
             decay = trainer.settings.decay
-            of = stage.whole.epochs if stage.bound(decay=decay) else None
-            kept = _kept(store, key, stage, decay=decay)
-            tune(schedule=SCHEDULES[stage.schedule], epochs=stage.epochs, of=of, checkpoints=kept)
+            whole_epochs = stage.whole.epochs if stage.bound(decay=decay) else None
+            checkpoints = _kept(store, key, stage, decay=decay)
+            tune(schedule=SCHEDULES[stage.schedule], epochs=stage.epochs, of=whole_epochs, checkpoints=checkpoints)
         _advance(model, stage, context, 1.0)
     _convert(model, stage, context)
     return model
 
 
 def _key(after: str, stage: Stage) -> str:
-    """Names what a stage makes of the model that `after` names."""
+    """The key of the model that a stage makes from the model with the key `after`."""
     return digest({"after": after, "stage": stage.describe()})
 
 
 def _kept(store: Store | None, key: str, stage: Stage, *, decay: bool) -> Checkpoints:
-    """Where a stage that trains is kept: beside all that are its beginnings."""
+    """The checkpoints of a stage that trains, together with those of its beginnings."""
     beginnings = [stage.whole.beginning(epochs, decay=decay) for epochs in range(1, stage.epochs + 1)]
     return Checkpoints(store, [_key(key, beginning) for beginning in beginnings])
 
 
 def _kept_round(store: Store | None, key: str, stage: Stage, number: int) -> Checkpoints:
-    """Where a round is kept, whatever part of its stage is run."""
+    """The checkpoints of a round; they are the same whatever part of its stage is run."""
     return Checkpoints(store, [f"{_key(key, stage.whole)}-{number}"])
 
 
@@ -143,12 +144,12 @@ def _run_rounds(
     tune: Callable[..., None],
     kept: Callable[[int], Checkpoints],
 ) -> bool:
-    """Prune, retrain, validate, until a round falls below the floor; leaves the last good round's state in `model`.
+    """Prunes, retrains and validates until a round misses the floor; leaves the last good round's state in `model`.
 
-    Of a stage that is ended early, the rounds that end within its epochs: their share of the target is what is reached.
+    A stage that is ended early runs only the rounds that end within its epochs, and reaches their share of the target.
 
     Returns:
-        Whether any round was good.
+        Whether at least one round met the floor.
     """
 
     def quality() -> float:
@@ -156,7 +157,7 @@ def _run_rounds(
         _convert(finished, stage, context)
         return task.validate(finished)
 
-    good, least = copy.deepcopy(model.state_dict()), stage.floor * task.validate(model)
+    good_state, floor = copy.deepcopy(model.state_dict()), stage.floor * task.validate(model)
     whole = stage.whole.epochs
     for number in range(1, stage.rounds_within(stage.epochs) + 1):
         reached = number / stage.rounds
@@ -164,10 +165,10 @@ def _run_rounds(
         if epochs:
             tune(schedule=lambda _, reached=reached: reached, epochs=epochs, of=epochs, checkpoints=kept(number))
         _advance(model, stage, context, reached)
-        if quality() < least:
-            model.load_state_dict(good)
+        if quality() < floor:
+            model.load_state_dict(good_state)
             return number > 1
-        good = copy.deepcopy(model.state_dict())
+        good_state = copy.deepcopy(model.state_dict())
     return True
 
 
@@ -184,22 +185,22 @@ def _convert(model: Model, stage: Stage, context: Context) -> None:
 
 
 def sketch(task: Learning, base: Mapping[str, Any], *, rows: int = 128) -> Model:
-    """A model with the real axes and widths but few rows, untrained: enough to try a plan's shapes in a moment.
+    """An untrained model with the real axes and widths but few rows, on which a plan's shapes can be tried in a moment.
 
     Args:
-        rows: that each table keeps, beside those that the model protects.
+        rows: that each table keeps, besides those that the model protects.
     """
     model: Model = task.model(base, seed=0)
     for axis in model.axes_of("rows").values():
         table = model.tables[axis.pairs[0][0]]
-        stays = torch.arange(table.rows) < rows
-        stays[model.protected(axis)] = True
-        model.cut(axis, stays.nonzero()[:, 0])
+        keep = torch.arange(table.rows) < rows
+        keep[model.protected(axis)] = True
+        model.cut(axis, keep.nonzero()[:, 0])
     return model
 
 
 def rehearse(plan: Plan, model: Model, task: Learning, context: Context, *, trainer: Trainer) -> None:
-    """Runs a plan's stages on `model` without training, to see that every shape and value works out.
+    """Runs a plan's stages on `model` without training, to check that all shapes and values work.
 
     Raises:
         RecipeError: with the path in the recipe.

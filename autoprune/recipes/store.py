@@ -1,4 +1,4 @@
-"""Checkpoints by content: the same training is never done twice, and a killed one goes on where it was."""
+"""Checkpoints by content: the same training is never done twice, and a killed one continues where it was."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ import torch
 from autoprune.errors import AutopruneError
 
 ABANDONED_S = 600.0
-"""A half-written checkpoint to which nothing was added for so long belongs to nobody: whoever wrote it was killed."""
+"""A half-written checkpoint that has not grown for so long is abandoned: its writer was killed."""
 
 LIMIT_BYTES = 4_000_000_000
-"""Size at which old checkpoints go, unless …"""
+"""Folder size above which old checkpoints are deleted, unless …"""
 
 FEWEST = 64
-"""… so many of the largest take more, and there is room for these: a search trains some forty recipes in rungs."""
+"""… so many of the largest size need more and there is room for them: a search trains some forty recipes in rungs."""
 
 ROOM = 0.5
-"""The share of what is free on the disk, and of what the folder takes, that it may take."""
+"""The share of the free disk space, plus its own size, that the folder may take."""
 
 
 class Store:
-    """A folder of checkpoints named by what they were made from, shared by studies and by their processes.
+    """A folder of checkpoints named by what they were made from, shared by studies and their processes.
 
-    Whoever reads one sees it whole or not at all, whatever others write and whoever is killed, and every tensor is
-    checked against its CRC-32. Once the folder outgrows its limit the checkpoints that were used longest ago are
-    deleted; a study that needs one of them again trains again.
+    A reader sees a checkpoint whole or not at all, even if a writer is killed, and every tensor is checked against its
+    CRC-32. Once the folder exceeds its limit, the least recently used checkpoints are deleted; a study that needs one
+    again trains again.
 
     Args:
-        folder: made on the first save.
-        limit_bytes: size at which old checkpoints go; None: `LIMIT_BYTES`, or more where checkpoints are large.
+        folder: created on the first save.
+        limit_bytes: size above which old checkpoints are deleted; None: `LIMIT_BYTES`, or more for large checkpoints.
     """
 
     def __init__(self, folder: Path, *, limit_bytes: int | None = None) -> None:
@@ -60,9 +60,9 @@ class Store:
             return None
         except DAMAGES:
             with contextlib.suppress(OSError):
-                path.unlink()  # torn by a full disk or a crash, or altered; it can be made again
+                path.unlink()  # torn by a full disk or a crash, or altered; it can be rebuilt
             return None
-        with contextlib.suppress(OSError):  # somebody else's, or cleared meanwhile
+        with contextlib.suppress(OSError):  # it belongs to another user, or was deleted meanwhile
             os.utime(path)
         return checkpoint
 
@@ -90,23 +90,23 @@ class Store:
             path.unlink(missing_ok=True)
 
     def path(self, key: str) -> Path:
-        """Where the checkpoint under a key lies, if it is there."""
+        """The path of the checkpoint under a key, whether it exists or not."""
         return self.folder / f"{key}.pt"
 
     def _evict(self, *, keep: Path) -> None:
-        found: list[tuple[float, int, Path]] = []
+        checkpoints: list[tuple[float, int, Path]] = []
         total = 0
         for path in [*self.folder.glob("*.pt"), *self.folder.glob("*.tmp")]:
-            with contextlib.suppress(FileNotFoundError):  # another study may be tidying up too
-                about = path.stat()
+            with contextlib.suppress(FileNotFoundError):  # another study may be deleting too
+                info = path.stat()
                 if path.suffix == ".pt":
-                    found.append((about.st_mtime, about.st_size, path))
-                elif time.time() - about.st_mtime > ABANDONED_S:
+                    checkpoints.append((info.st_mtime, info.st_size, path))
+                elif time.time() - info.st_mtime > ABANDONED_S:
                     path.unlink()
                     continue
-                total += about.st_size
-        limit = self._limit(total, largest=max((size for _, size, _ in found), default=0))
-        for _, size, path in sorted(found):
+                total += info.st_size
+        limit = self._limit(total, largest=max((size for _, size, _ in checkpoints), default=0))
+        for _, size, path in sorted(checkpoints):
             if total > limit and path != keep:
                 total -= size
                 path.unlink(missing_ok=True)
@@ -119,18 +119,18 @@ class Store:
 
 
 DAMAGES = (RuntimeError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError)
-"""What readers make of a file that is no checkpoint; the first is PyTorch's, and NotImplementedError is one of it."""
+"""Errors that readers raise on a damaged file; RuntimeError is PyTorch's, and includes NotImplementedError."""
 
 
 def _check(file: IO[bytes]) -> None:
-    """Checks everything in a checkpoint against its CRC-32, which PyTorch writes and does not read.
+    """Checks everything in a checkpoint against its CRC-32, which PyTorch writes but does not check.
 
     Raises:
         One of DAMAGES.
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            # PyTorch reads nothing of what is marked as a folder, and no CRC covers that mark.
+            # PyTorch reads no entry that is marked as a folder, and no CRC covers that mark.
             marked = [entry.filename for entry in archive.infolist() if entry.external_attr]
             damaged = archive.testzip() or next(iter(marked), None)
     except OSError as error:
@@ -143,8 +143,8 @@ def _check(file: IO[bytes]) -> None:
 
 
 def _write(checkpoint: dict[str, Any], file: IO[bytes]) -> None:
-    """Writes a checkpoint; PyTorch hides why that is not possible."""
-    refused: list[OSError] = []
+    """Writes a checkpoint, raising the original OSError, which PyTorch hides."""
+    errors: list[OSError] = []
 
     class Writing:
         flush = file.flush
@@ -153,38 +153,38 @@ def _write(checkpoint: dict[str, Any], file: IO[bytes]) -> None:
             try:
                 return file.write(content)
             except OSError as error:
-                refused.append(error)
+                errors.append(error)
                 raise
 
     try:
-        torch.save(checkpoint, Writing())  # type: ignore[arg-type]  # it needs no more than this
+        torch.save(checkpoint, Writing())  # type: ignore[arg-type]  # torch needs no more than this
     except RuntimeError as error:
-        if refused:
-            raise refused[0] from error
+        if errors:
+            raise errors[0] from error
         raise
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where a training finds where it was left, and leaves its own.
+    """The checkpoints from which a training can resume, and its own.
 
     Attributes:
-        store: None keeps nothing.
-        keys: one for each training that begins as this one does, shortest first; the last is this one's own.
+        store: None: nothing is kept.
+        keys: one for each training that begins like this one, shortest first; the last is this one's own.
     """
 
     store: Store | None
     keys: Sequence[str]
 
     def latest(self) -> dict[str, Any] | None:
-        """Its own checkpoint, or that of the longest of the others; None if there is none.
+        """The training's own checkpoint, or else that of the longest beginning; None if there is none.
 
         Raises:
-            AutopruneError: there is NaN in it, which every later stage would inherit.
+            AutopruneError: it holds NaN, which every later stage would inherit.
         """
         for key in reversed(self.keys):
             checkpoint = self.store.load(key) if self.store else None
-            # A training that nothing was to go on from kept no optimiser.
+            # A checkpoint without an optimizer belongs to a training that cannot be continued.
             if self.store and checkpoint and (key == self.keys[-1] or "optimizer" in checkpoint):
                 _refuse_nan(checkpoint["model"], self.store.path(key))
                 return checkpoint
@@ -197,9 +197,9 @@ class Checkpoints:
 
 
 def _refuse_nan(state: dict[str, Any], path: Path) -> None:
-    """Refuses NaN alone: a mask may well be infinite. What a module keeps beside tensors is its own affair."""
-    for name, held in state.items():
-        if isinstance(held, torch.Tensor) and held.is_floating_point() and held.isnan().any():
+    """Refuses NaN, but not infinity, which masks may hold; values other than tensors are not checked."""
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and value.isnan().any():
             raise AutopruneError(
-                f"{path}: the checkpoint holds NaN in {name}; delete the file, and what it held is trained again."
+                f"{path}: the checkpoint holds NaN in {name}; delete the file, and its model is trained again."
             )

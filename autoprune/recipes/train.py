@@ -1,4 +1,4 @@
-"""Training: the dense model and every fine-tuning stage, kept under a key and gone on with from there."""
+"""Trains the dense model and every fine-tuning stage, with checkpoints from which training resumes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Trainer:
     """Trains models in place.
 
     Args:
-        settings: how.
+        settings: of every training.
         report: called with a message about the work in progress (`training the dense model: epoch 35 of at most 400`).
-        note: called with what should be known early, such as that the time will not do.
+        note: called with messages that users should see early, such as that there is too little time.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Trainer:
         return dataclasses.asdict(self.settings)
 
     def train_dense(self, model: Model, task: Learning, context: Context, *, checkpoints: Checkpoints) -> Model:
-        """Trains until validation quality stops rising and returns the best state."""
+        """Trains until validation quality stops rising and returns the model in its best state."""
         checkpoint = checkpoints.latest()
         if checkpoint is None:
             task.initialize(model, seed=context.seed)
@@ -63,7 +63,7 @@ class Trainer:
         """Trains for exactly `epochs`, with the steps acting.
 
         Args:
-            of: epochs of the whole that these begin; None where nothing depends on its length.
+            of: epochs of the full training that these begin; None if nothing depends on its length.
         """
         checkpoint, save = checkpoints.latest(), checkpoints.save
         run = Run(epochs=epochs, of=of, steps=steps, schedule=schedule, checkpoint=checkpoint, save=save)

@@ -1,4 +1,4 @@
-"""What people ask a recommender with: lists of item ids, and how these are refused."""
+"""Checks the arguments of a recommender: lists of ids and numbers of items."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from autoprune.errors import AutopruneError
 from autoprune.packing.ids import Ids, Rows, plain_id
 
 LONGEST_SHOWN = 100
-"""Characters of an id that are repeated in an error."""
+"""Characters of an id that an error shows at most."""
 
 
 def item_positions(items: Ids, given: object, what: str) -> Rows:
-    """Where the items of a list stand in a catalogue, each once, ascending: int64 [n]. So its order changes no answer.
+    """The distinct positions of a list of items in a catalogue, ascending (order does not matter): int64 [n].
 
     Args:
-        what: the list is, for errors.
+        what: name of the list, for errors.
 
     Raises:
-        AutopruneError: it is no list of ids, or an id is unknown.
+        AutopruneError: `given` is no list of ids, or an id is unknown.
     """
     positions = []
     for item in one_by_one(given, what, "item ids"):
@@ -33,14 +33,14 @@ def item_positions(items: Ids, given: object, what: str) -> Rows:
 
 
 def one_by_one(given: object, what: str, of: str, *, dims: int = 1) -> list[Any]:
-    """What is in a list of any kind.
+    """The elements of a list of any type.
 
     Args:
-        what: the list is, and of which things, for errors.
-        dims: that an array of them has.
+        what, of: name of the list and kind of its elements, for errors.
+        dims: the number of dimensions that an array must have.
 
     Raises:
-        AutopruneError: it is none, or has other dimensions.
+        AutopruneError: `given` is no list, or an array with another number of dimensions.
     """
     if (
         isinstance(given, str | bytes | bytearray)
@@ -52,10 +52,10 @@ def one_by_one(given: object, what: str, of: str, *, dims: int = 1) -> list[Any]
 
 
 def how_many(k: object, what: str) -> int:
-    """The number that is meant, which may come in any type of numbers.
+    """An integer of any type as an int.
 
     Raises:
-        AutopruneError: it is no whole number from 1 on.
+        AutopruneError: it is no whole number, or less than 1.
     """
     count = plain_id(k)
     if not isinstance(count, int) or count < 1:
@@ -64,6 +64,6 @@ def how_many(k: object, what: str) -> int:
 
 
 def shown(given: object) -> str:
-    """What was given, in a line: as it is written, or its type where that takes more than a line."""
+    """A value for an error: its repr, or its type if the repr does not fit on a line."""
     written = repr(given)
     return written if len(written) <= LONGEST_SHOWN and "\n" not in written else f"of type {type(given).__name__}"

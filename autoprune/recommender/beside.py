@@ -1,4 +1,4 @@
-"""What lies beside a recommender's model: all ids, the titles of items, what users have seen; in few bytes."""
+"""The `beside` part of a recommender's artifact: all ids, titles and histories, compressed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from autoprune.recommender.histories import Histories
 T = TypeVar("T")
 
 STORED = ("histories", "starts", "history")
-"""The arrays of histories; the last two are those of artifacts of format 1."""
+"""The arrays of histories; the last two are of artifacts in format 1."""
 
 
 def make_beside(*, users: Ids, items: Ids, histories: Histories, titles: Sequence[str] | None) -> Beside:
-    """Ids of the whole catalogue, of each user the positions in `items` of what is known, and titles if any."""
+    """Encodes all ids, each user's history (positions in `items`), and the titles if there are any."""
     tensors = {"users": users.encode(), "items": items.encode(), "histories": histories.encode()}
     if titles:
         written = json.dumps(list(titles), ensure_ascii=False, separators=(",", ":")).encode()
@@ -30,34 +30,34 @@ def make_beside(*, users: Ids, items: Ids, histories: Histories, titles: Sequenc
 
 
 def titles_of(beside: Beside) -> list[str] | None:
-    """Of all items; None where none are known. As format 1 had them, too."""
-    held = beside.tensors.get("titles")
-    before: list[str] | None = beside.values.get("titles")
-    return before if held is None else _read("titles", lambda: _texts(held))
+    """The titles of all items, also from format 1; None if there are none."""
+    encoded = beside.tensors.get("titles")
+    format_1: list[str] | None = beside.values.get("titles")
+    return format_1 if encoded is None else _read("titles", lambda: _texts(encoded))
 
 
 def histories_of(beside: Beside, users: int) -> Histories:
-    """Of so many users; empty where the artifact came without. As format 1 had them, too."""
-    held = beside.tensors
-    if "histories" in held:
-        return _read("histories", lambda: Histories.decode(held["histories"]))
-    if "history" in held:
-        return Histories(starts=held["starts"], items=held["history"])
+    """The histories of `users` users, also from format 1; empty ones if there are none."""
+    tensors = beside.tensors
+    if "histories" in tensors:
+        return _read("histories", lambda: Histories.decode(tensors["histories"]))
+    if "history" in tensors:
+        return Histories(starts=tensors["starts"], items=tensors["history"])
     return Histories(starts=np.zeros(users + 1, dtype=np.int64), items=np.empty(0, dtype=np.int64))
 
 
 def history_bytes(beside: Beside) -> int:
     """Bytes of the histories as they are stored."""
-    return sum(one.nbytes for name, one in beside.tensors.items() if name in STORED)
+    return sum(tensor.nbytes for name, tensor in beside.tensors.items() if name in STORED)
 
 
 def _texts(packed: Packed) -> list[str]:
-    found: list[str] = json.loads(zlib.decompress(packed.tobytes()))
-    return found
+    texts: list[str] = json.loads(zlib.decompress(packed.tobytes()))
+    return texts
 
 
 def _read(what: str, read: Callable[[], T]) -> T:
-    """What is read when it is first asked for; of a large file no hash was checked."""
+    """Reads a part at its first use. It may be damaged: the hash of a large file is not checked at loading."""
     try:
         return read()
     except (zlib.error, ValueError, LookupError) as error:

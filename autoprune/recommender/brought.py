@@ -21,20 +21,20 @@ from autoprune.recommender.model import Factorization
 from autoprune.recommender.task import COPIES, INITIAL_RMS, RecommenderTask
 
 CALIBRATED_SCORES = 2**23
-"""Scores that the temperature of the softmax is found by, at most."""
+"""At most so many scores are used to fit the temperature of the softmax."""
 
 TEMPERATURES = 2.0 ** np.arange(-12, 13)
 SHARPENED = 2.0 ** (np.arange(-4, 5) / 5)
-"""Inverse temperatures that are tried, and then again about the best of them."""
+"""Inverse temperatures to try, and factors to try next around the best of them."""
 
 
 class BroughtTask(RecommenderTask):
-    """Recommends by tables that come trained.
+    """Recommends by tables that were trained elsewhere.
 
-    The dense model is what was brought, row by row. Fine-tuning goes on from it with a softmax over all items, as for
-    models that are trained here, but of the scores as they are: divided by the temperature under which they explain
-    the training data best (Guo et al. 2017, "On Calibration of Modern Neural Networks"), not brought to length 1 first.
-    The learning rate is meant for weights as large as those of models that are trained here, and changes in proportion.
+    These tables are the dense model. Fine-tuning uses a softmax over all items, as for models that are trained here,
+    but on the scores themselves instead of cosines. The scores are divided by the temperature that explains the
+    training data best (Guo et al. 2017, "On Calibration of Modern Neural Networks"). The learning rate is meant for
+    weights as large as those of models that are trained here, and is scaled in proportion to the weights.
     """
 
     def __init__(self, name: str, data: Interactions, config: RecommenderConfig, brought: Matched) -> None:
@@ -58,21 +58,21 @@ class BroughtTask(RecommenderTask):
         if dim != self._brought.dim:
             raise RecipeError(
                 ("base", "dim"),
-                f"the tables of task.model have {self._brought.dim} dimensions, and no dense model of another width "
-                f"can be made of them, but got {dim!r}; leave it out, and cut dimensions by prune.dims.",
+                f"the tables of task.model have {self._brought.dim} dimensions, and a dense model of another width "
+                f"cannot be made from them, but got {dim!r}; leave it out, and cut dimensions by prune.dims.",
             )
         needed = sum(len(rows) for rows in self._brought.rows.values()) * dim * 4 * COPIES
         if needed > memory():
             raise AutopruneError(
-                f"task.model: its tables and what training needs beside them take {needed / 1e9:,.1f} GB, but the "
+                f"task.model: training its tables needs {needed / 1e9:,.1f} GB, but the "
                 f"machine has {memory() / 1e9:,.1f} GB."
             )
         user, item = (self._brought.table(side) for side in ("user", "item"))
-        fold_in = self.config.fold_in.said()
+        fold_in = self.config.fold_in.settings()
         return Factorization(user, item, fold_in=fold_in, constant=self._brought.trained.constant)
 
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
-        """A space in which the dense model has the width of its tables."""
+        """The space with the width of the tables as the only width of the dense model."""
         base = recipe.get("base")
         if not isinstance(base, Mapping) or not isinstance(base.get("dim"), Mapping):
             return dict(recipe)
@@ -90,20 +90,21 @@ class BroughtTask(RecommenderTask):
     def settled(self, model: Factorization, name: str, rows: Tensor) -> Tensor:
         return rows
 
-    def compared(self, model: Factorization, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        bias = model.tables["item"].bias
-        if bias is not None:
-            users, items = asking(users), torch.cat([items, bias[:, None]], dim=1)
-        return users * self._sharpness, items
+    def compared_users(self, model: Factorization, users: Tensor) -> Tensor:
+        return (users if model.tables["item"].bias is None else asking(users)) * self._sharpness
+
+    def compared_items(self, model: Factorization, items: Tensor, rows: Tensor | None) -> Tensor:
+        bias, chosen = model.tables["item"].bias, slice(None) if rows is None else rows
+        return items[chosen] if bias is None else torch.cat([items[chosen], bias[chosen, None]], dim=1)
 
     @cached_property
     def _sharpness(self) -> float:
-        """The inverse temperature of the softmax under which the dense model explains training data best."""
+        """The inverse temperature with which the dense model explains the training data best."""
         model = self.model({}, seed=0)
         user, item = model.tables["user"], model.tables["item"]
         most = max(CALIBRATED_SCORES // item.rows, 16)
-        there = self._trainable[user.rows_of(self._trainable) >= 0]
-        users = torch.from_numpy(np.random.default_rng(0).permutation(there.numpy())[:most])
+        with_row = self._trainable[user.rows_of(self._trainable) >= 0]
+        users = torch.from_numpy(np.random.default_rng(0).permutation(with_row.numpy())[:most])
         owner, seen = self.data.train.take(users)
         seen = item.rows_of(seen)
         owner, seen = owner[seen >= 0], seen[seen >= 0]
@@ -111,10 +112,10 @@ class BroughtTask(RecommenderTask):
             scores = user.weight[user.rows_of(users)] @ item.weight.T
             scores = scores if item.bias is None else scores + item.bias
             counts = torch.bincount(owner, minlength=len(users)).float()
-            reached = float(scores[owner, seen].sum())
+            seen_scores = float(scores[owner, seen].sum())
 
             def likelihood(sharpness: float) -> float:
-                return sharpness * reached - float(torch.logsumexp(scores * sharpness, 1) @ counts)
+                return sharpness * seen_scores - float(torch.logsumexp(scores * sharpness, 1) @ counts)
 
             best = max(TEMPERATURES.tolist(), key=likelihood)
             return float(max((best * SHARPENED).tolist(), key=likelihood))

@@ -1,4 +1,4 @@
-"""What recommender tasks can be told."""
+"""The configuration of recommender tasks."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from autoprune.tasks.task import LOOKED_AT, Training
 WIDEST = 4096
 
 TRAINED_HERE = ("dim", "noise", "temperature", "popularity", "training.epochs", *LOOKED_AT)
-"""What says how a dense model is trained here, and nothing of one that was brought."""
+"""Settings of the training of a dense model, which do not apply to a given trained model."""
 
 SCORES = ("dot", "cosine")
-"""What a trained model's score can be of two rows."""
+"""How a trained model may score two rows."""
 
 
 @dataclass(kw_only=True)
 class FoldIn:
-    """What serves users without a row, see `autoprune.recommender.strangers.Strangers`.
+    """How users without a row get a vector, see `autoprune.recommender.strangers.Strangers`.
 
     Attributes:
-        ridge: how much vectors are drawn to the average.
-        steps: how many steps along the slope of that loss follow.
-        alpha: None: they come of the loss of training; else of a ridge regression, in which all items have this weight.
+        ridge: how strongly vectors are drawn to the average.
+        steps: number of further steps down the training loss.
+        alpha: None: vectors come from the training loss; else from a ridge regression, in which all items have this
+            weight.
     """
 
     ridge: float = 6.0
     steps: int = 2
     alpha: float | None = None
 
-    def said(self, *, temperature: float | None = None) -> dict[str, float]:
-        """What an artifact says of it; `temperature` is that of the training, where it is known."""
+    def settings(self, *, temperature: float | None = None) -> dict[str, float]:
+        """The settings that an artifact stores; `temperature` is that of the training, if it is known."""
         if self.alpha is not None:
             return {"ridge": self.ridge, "alpha": self.alpha}
         if temperature is None:
@@ -43,14 +44,14 @@ class FoldIn:
 
 @dataclass(kw_only=True)
 class ModelFiles:
-    """Where tables lie that were trained elsewhere, and what they mean.
+    """The files of tables that were trained elsewhere, and what they mean.
 
     Attributes:
-        path: a folder, or a file that holds several arrays; all else is named as it is called in there.
-        user, item: the tables; None: by name, or by shape.
-        user_ids, item_ids: what names their rows, an array or a file; None: by name, or the tables say it.
-        user_bias, item_bias: an array each; None: by name, or there is none.
-        global_bias: a number, or the name of an array; None: by name, or there is none.
+        path: a folder, or a file with several arrays; the other attributes are names within it.
+        user, item: the tables; None: found by name or shape.
+        user_ids, item_ids: an array or a file with the ids of the rows; None: found by name or in the tables.
+        user_bias, item_bias: an array each; None: found by name, or there is none.
+        global_bias: a number, or the name of an array; None: found by name, or there is none.
         score: `dot` or `cosine`; None: dot.
     """
 
@@ -67,20 +68,20 @@ class ModelFiles:
 
 @dataclass(kw_only=True)
 class RecommenderConfig:
-    """What a recommender task can be told, beside where its data comes from.
+    """The configuration of a recommender task, except for its data.
 
     Attributes:
-        model: tables that were trained elsewhere, in place of a dense model that is trained here; how they are trained
-            on does not depend on `dim`, `noise`, `temperature` and `popularity`.
+        model: tables that were trained elsewhere, used instead of training a dense model; their fine-tuning does not
+            depend on `dim`, `noise`, `temperature` and `popularity`.
         dim: width of the dense model.
-        metric: what `quality` means.
-        metrics: what is reported: `ndcg@K`, `recall@K`, `hit_rate@K`.
+        metric: the metric of `quality`.
+        metrics: the metrics to report: `ndcg@K`, `recall@K`, `hit_rate@K`.
         users_per_update: batch size of training.
-        items_per_update: that a batch is trained against, about: its own, and others that are drawn; all if there are
-            no more.
-        noise: length of the Gaussian noise added to user vectors of length 1 while training.
-        temperature: that cosines are divided by in the loss.
-        popularity: power of an item's count that its row's length grows with; 0 for rows of one length.
+        items_per_update: about how many items compete in a batch: its own and sampled ones; all if the catalogue has no
+            more.
+        noise: length of the Gaussian noise added to user vectors of length 1 in training.
+        temperature: divides the cosines in the loss.
+        popularity: an item's row grows in length with this power of its count; 0: all rows have the same length.
         training: epochs, learning rate, early stopping.
         fold_in: how users without a row are served.
     """
@@ -98,27 +99,27 @@ class RecommenderConfig:
     fold_in: FoldIn = field(default_factory=FoldIn)
 
     def idle(self) -> dict[str, str]:
-        """What changes nothing beside the rest, dotted, and why."""
-        found = {}
+        """Dotted names of settings without effect → why they have none."""
+        reasons = {}
         if self.model.path is not None:
             here = "it is for models that are trained here, and changes nothing of the tables of task.model"
-            found = dict.fromkeys((*TRAINED_HERE, "fold_in.steps"), here)
+            reasons = dict.fromkeys((*TRAINED_HERE, "fold_in.steps"), here)
             if self.training.tuning_rate is not None:
-                found["training.learning_rate"] = f"{here}, whose rate is task.training.tuning_rate"
+                reasons["training.learning_rate"] = f"{here}, whose rate is task.training.tuning_rate"
         if self.fold_in.alpha is not None:
-            found["fold_in.steps"] = "task.fold_in.alpha serves by a ridge regression, which takes no steps"
-        return found
+            reasons["fold_in.steps"] = "task.fold_in.alpha serves by a ridge regression, which takes no steps"
+        return reasons
 
     def check(self) -> None:
-        """Refuses what cannot be.
+        """Checks the values.
 
         Raises:
-            AutopruneError: with the path of the entry.
+            AutopruneError: a value is out of range.
         """
         self.training.check()
         given = [name for name, value in vars(self.model).items() if value is not None]
         if given and self.model.path is None:
-            raise AutopruneError(f"task.model.{given[0]}: task.model=FOLDER says where it lies, and must be given too.")
+            raise AutopruneError(f"task.model.{given[0]}: the folder or file with it must be given: task.model=FOLDER.")
         if self.model.score not in (None, *SCORES):
             raise unknown("task.model.score", self.model.score, SCORES)
         if self.training.epochs < 1:
@@ -141,7 +142,7 @@ class RecommenderConfig:
 
 @dataclass(kw_only=True)
 class MovielensData:
-    """How MovieLens is split: `per_user`, `global` or `random`; `seed` draws it, and the order of equal times."""
+    """How MovieLens is split: `per_user`, `global` or `random`; `seed` is of random splits and of equal times."""
 
     split: str = "per_user"
     seed: int = 0
@@ -161,11 +162,11 @@ class InteractionsData:
 
     Attributes:
         path: a table, or a folder of train, test and perhaps valid.
-        columns: which of the table's columns are what, by name or position; None: by their usual names.
-        header: whether a text's first row names the columns; None: as it looks.
-        min_rating: rows rated lower are left out; None: every row counts.
-        split: `per_user`, `global` or `random`; None: by what the data has.
-        seed: draws what is drawn, and the order of what has the same time.
+        columns: the table's columns, by name or position; None: by their usual names.
+        header: whether the first row of a text names the columns; None: judged by its content.
+        min_rating: rows with a lower rating are left out; None: every row counts.
+        split: `per_user`, `global` or `random`; None: depends on the data.
+        seed: of random splits, and of the order of interactions with the same time.
     """
 
     path: str | None = None
@@ -184,9 +185,9 @@ class InteractionsConfig(RecommenderConfig):
     data: InteractionsData = field(default_factory=InteractionsData)
 
     def idle(self) -> dict[str, str]:
-        found = super().idle()
+        reasons = super().idle()
         if self.data.min_rating is None:
-            found["data.columns.rating"] = "ratings are read for task.data.min_rating alone, which is not given"
+            reasons["data.columns.rating"] = "ratings are read for task.data.min_rating alone, which is not given"
         if self.data.split == "random":
-            found["data.columns.timestamp"] = "task.data.split=random asks for no times"
-        return found
+            reasons["data.columns.timestamp"] = "task.data.split=random uses no times"
+        return reasons

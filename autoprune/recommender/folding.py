@@ -1,4 +1,4 @@
-"""Users without a row while items are trained: found as they will be served, from a part of their history."""
+"""Users without a row in training: they get vectors from part of their history, as in serving."""
 
 from __future__ import annotations
 
@@ -6,46 +6,50 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-TOLD = 0.5
-"""How much of a history is told, in the mean; what is left is to be guessed."""
+GIVEN_SHARE = 0.5
+"""The mean share of a history that makes the user's vector; the rest is to be predicted from it."""
 
 AMONG = 0
-"""Items that compete with what is to be guessed, about: those that anybody of the batch has to guess, and no others.
-What nobody near has seen is far from these users already; to learn that hides what is new (`studies/strangers`)."""
+"""About how many items compete with the items to predict; 0: those to predict for any user of the batch, and no others.
+Vectors made from histories are far from items that similar users have not seen anyway; training to increase this
+distance would hide new items (`studies/strangers`)."""
 
-MEANT = 2**16
-"""Rows that their mean and their covariance are taken of, at most, so that an update of a large table costs no more."""
+MOMENT_ROWS = 2**16
+"""At most so many rows give the mean and the covariance, which bounds the cost of an update of a large table."""
 
 
 def parted(owner: Tensor, *, count: int) -> tuple[Tensor, Tensor]:
-    """Parts histories at random, in what is told and what is to be guessed: bool [n] each.
+    """Splits histories at random into given items and items to predict: bool [n] each.
 
-    Users of whom nothing came to be told are asked nothing.
+    Nothing is to be predicted for users without a given item.
 
     Args:
-        owner: whose each item of a history is, int64 [n].
-        count: of users.
+        owner: the user of each item of the histories, int64 [n].
+        count: number of users.
     """
-    told = torch.rand(len(owner)).to(owner.device) < TOLD
-    known = torch.bincount(owner[told], minlength=count) > 0
-    return told, ~told & known[owner]
+    given = torch.rand(len(owner)).to(owner.device) < GIVEN_SHARE
+    has_given = torch.bincount(owner[given], minlength=count) > 0
+    return given, ~given & has_given[owner]
 
 
 def folded(items: Tensor, stays: Tensor, owner: Tensor, rows: Tensor, *, count: int, ridge: float) -> Tensor:
-    """Directions of users by the items that they have seen, float32 [count, dim], differentiable by the items.
+    """Directions of users from the items they have seen, float32 [count, dim], differentiable by the items.
 
-    The first vector of `autoprune.recommender.strangers.Strangers`. Its matrix and its mean are taken as they are.
+    These are the vectors of `autoprune.recommender.strangers.Strangers` before its further steps. Gradients do not flow
+    through the mean and the covariance of the rows.
 
     Args:
         items: rows as they are served, float32 [items, dim].
-        stays: which of them stand, bool [items].
+        stays: False for removed rows, bool [items].
         owner, rows: who has seen which row, int64 [n] each.
+        count: number of users.
+        ridge: see `autoprune.recommender.strangers.Strangers`.
     """
-    held = items.detach()[stays]
-    held = held[:: -(-len(held) // MEANT)]
-    mean = held.mean(0)
-    moments = held.T @ held / len(held) - mean[:, None] * mean
-    penalty = ridge * moments.diagonal().mean().clamp_min(1e-12) * torch.eye(held.shape[1], device=held.device)
+    kept = items.detach()[stays]
+    sample = kept[:: -(-len(kept) // MOMENT_ROWS)]
+    mean = sample.mean(0)
+    moments = sample.T @ sample / len(sample) - mean[:, None] * mean
+    penalty = ridge * moments.diagonal().mean().clamp_min(1e-12) * torch.eye(sample.shape[1], device=sample.device)
     counts = torch.bincount(owner, minlength=count).clamp_min(1)[:, None]
-    means = torch.zeros(count, held.shape[1], device=held.device).index_add(0, owner, items[rows]) / counts
+    means = torch.zeros(count, sample.shape[1], device=sample.device).index_add(0, owner, items[rows]) / counts
     return normalize((means - mean) @ torch.linalg.pinv(moments + penalty, rtol=1e-6, hermitian=True))

@@ -12,16 +12,16 @@ from autoprune.packing.ids import Packed
 from autoprune.packing.varint import from_varints, to_varints
 
 BLOCK = 2**14
-"""Lists that are compressed together: bounds the memory that it takes to read them."""
+"""Lists that are compressed together; bounds the memory needed to read them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Histories:
-    """Ragged lists of item positions: in torch where they are trained on, in numpy where they are served from.
+    """Ragged lists of item positions: torch tensors for training, numpy arrays for serving.
 
     Attributes:
         starts: int64 [users + 1]; user u's items are items[starts[u] : starts[u + 1]].
-        items: int64 [interactions]; of an artifact int32.
+        items: int64 [interactions]; int32 if read from an artifact.
     """
 
     starts: Array
@@ -32,7 +32,7 @@ class Histories:
         """From (user, item) pairs in any order, int64 [n] each; a user's items keep their order.
 
         Args:
-            count: how many users there are, those without items included.
+            count: number of users, including those without items.
         """
         order = users.argsort(stable=True)
         counts = namespace(users).bincount(users, minlength=count)
@@ -76,18 +76,18 @@ class Histories:
     def encode(self) -> Packed:
         """Compressed bytes, uint8 [m]; the order within a list is lost.
 
-        Of `BLOCK` lists at a time: the count of each, then the gaps between its sorted items, as numbers of as many
-        bytes as they need (`autoprune.packing.varint`), under zlib. First: how many blocks, and the bytes of each.
+        A head gives the number of blocks and the bytes of each. A block of `BLOCK` lists has their counts, then the
+        gaps between the sorted items of each, as varints (`autoprune.packing.varint`) compressed by zlib.
         """
-        held = self.in_numpy()
-        order = np.lexsort((held.items, _owners(held)))
-        items = held.items[order].astype(np.int64)
+        lists = self.in_numpy()
+        order = np.lexsort((lists.items, _owners(lists)))
+        items = lists.items[order].astype(np.int64)
         gaps = np.diff(items, prepend=0)
-        first = held.starts[:-1][held.counts > 0]
+        first = lists.starts[:-1][lists.counts > 0]
         gaps[first] = items[first]
         blocks = []
         for start in range(0, len(self), BLOCK):
-            edges = held.starts[start : start + BLOCK + 1]
+            edges = lists.starts[start : start + BLOCK + 1]
             stream = to_varints(np.concatenate([np.diff(edges), gaps[edges[0] : edges[-1]]]))
             blocks.append(np.diff(edges).size.to_bytes(4, "little") + zlib.compress(stream.tobytes(), level=6))
         head = np.array([len(blocks), *map(len, blocks)], dtype="<u4").tobytes()
@@ -97,22 +97,22 @@ class Histories:
     def decode(packed: Packed) -> Histories:
         """The inverse of `encode`; each list in ascending order, its items int32."""
         content = packed.tobytes()
-        ends = 4 * (1 + int(np.frombuffer(content, "<u4", 1)[0]))
+        position = 4 * (1 + int(np.frombuffer(content, "<u4", 1)[0]))
         counts, items = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int32)]
-        for size in np.frombuffer(content[4:ends], "<u4").tolist():
-            block, ends = content[ends : ends + size], ends + size
+        for size in np.frombuffer(content[4:position], "<u4").tolist():
+            block, position = content[position : position + size], position + size
             lists, stream = int.from_bytes(block[:4], "little"), np.frombuffer(zlib.decompress(block[4:]), np.uint8)
-            numbers_in = from_varints(stream)
-            counts.append(numbers_in[:lists])
-            items.append(_summed(numbers_in[:lists], numbers_in[lists:]).astype(np.int32))
+            values = from_varints(stream)
+            counts.append(values[:lists])
+            items.append(_summed(values[:lists], values[lists:]).astype(np.int32))
         return Histories(starts=bounds(np.concatenate(counts)), items=np.concatenate(items))
 
 
 def _summed(counts: Array, gaps: Array) -> Array:
-    """The items of lists, one behind the other, by the gaps between them."""
-    items, there = gaps.cumsum(), counts > 0
-    first = bounds(counts)[:-1][there]
-    return items - np.repeat(items[first] - gaps[first], counts[there])  # without what all lists before add up to
+    """The items of lists end to end, from the gaps between them."""
+    items, filled = gaps.cumsum(), counts > 0
+    first = bounds(counts)[:-1][filled]
+    return items - np.repeat(items[first] - gaps[first], counts[filled])  # minus the sum of all earlier lists
 
 
 def _owners(histories: Histories) -> Array:

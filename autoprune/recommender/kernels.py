@@ -1,9 +1,10 @@
 """Kernels that find the best rows of a large table faster than scoring every row in float32.
 
-They work in torch, on the table as `PackedTable.to` gives it, and none is imported where numpy answers.
+They use torch, on a table that `PackedTable.to` has converted; serving with numpy alone never imports this module.
 
-A kernel only proposes: it names rows and promises that no other row scores above a bound. `autoprune.recommender.topk`
-scores the proposed rows exactly and checks the promise, so that no answer depends on which kernel gave it.
+A kernel only proposes candidates: it returns rows, and a bound that no other row's score exceeds.
+`autoprune.recommender.topk` scores the proposed rows exactly and checks the bound, so the result does not depend on the
+kernel.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from autoprune.packing.product import load_faiss
 from autoprune.recommender.ties import Hidden
 
 GROUPED = 8
-"""Rows that share one bound in a scan: the best groups are found among an eighth of the numbers. Of 16, all the rows
-of the best groups took longer to score than the search among fewer groups saved."""
+"""Rows that share one bound in a scan, so the best groups are selected from an eighth as many numbers. With 16, scoring
+the rows of the best groups took longer than selecting from fewer groups saved."""
 
 QUERIES_AT_ONCE = 128
 BLOCK_ROWS, BLOCK_BOUNDS = 2**14, 2**18
-"""Rows, and rows times queries, that a scan works on at a time: what it writes stays inside a core's second cache."""
+"""At most so many rows, and rows times queries, are scanned at a time; the results fit into a core's L2 cache."""
 
 BUILD_ROWS = 2**13
 
@@ -37,10 +38,10 @@ PLANE_BITS = (4, 2, 1)
 
 
 class Proposal(NamedTuple):
-    """Rows that include all that matter.
+    """Candidates for the best rows.
 
-    rows: int64 [queries, candidates], distinct, -1 where there is none. bound: float32 [queries]: a row of the table
-    that is neither here nor hidden scores no higher, -inf where none is left.
+    rows: int64 [queries, candidates], distinct; -1 fills empty places. bound: float32 [queries]; every row that is
+    neither proposed nor hidden scores at most this; -inf if no such row exists.
     """
 
     rows: Tensor
@@ -59,27 +60,28 @@ class Kernel(ABC):
     @property
     @abstractmethod
     def memory_bytes(self) -> int:
-        """Bytes held beside the table."""
+        """Bytes used in addition to the table."""
 
     @abstractmethod
     def propose(self, queries: Tensor, count: int, hidden: Hidden) -> Proposal:
-        """At least the `count` best rows of each query by this kernel's approximation.
+        """At least the `count` best rows of each query according to this kernel's approximate scores.
 
         Args:
             queries: float32 [n, dim].
-            hidden: rows that need not be proposed; they may be.
+            count: how many rows to propose for each query.
+            hidden: rows that need not be proposed, but may be.
         """
 
 
 class IntegerScan(Kernel):
-    """Bounds every score by a product of whole numbers, and proposes the groups of rows with the highest bounds.
+    """Bounds every score by an integer product, and proposes the groups of rows with the highest bounds.
 
-    A row is v = a (c - middle) + b + error with codes c of 8 bits, a query q = s z + rest with z in -127 … 127; so
+    A row is v = a (c - middle) + b + error with 8-bit codes c, a query q = s z + rest with z in -127 … 127; so
 
         q·v <= a s (z·c - middle Σz) + b Σq + |rest| |a (c - middle)| + |q| |error|
 
-    Only z·c costs work, and it is exact. Codes of a quantised table are read where they lie; other tables get codes
-    of 8 bits, symmetric about zero, beside them.
+    Only z·c is expensive, and it is computed exactly. The codes of a quantised table are read in place; for other
+    tables, the kernel stores 8-bit codes, symmetric about zero.
     """
 
     for_many = True
@@ -92,7 +94,7 @@ class IntegerScan(Kernel):
         self._middle = (2**table.bits - 1) / 2 if self._in_place and table.bits < 8 else 0.0
         self._codes = torch.empty(0 if self._in_place else table.rows, table.dim, dtype=torch.int8)
         self._step = torch.empty(table.rows, 1)
-        # what multiplies |rest|, |q| and, in place, Σq and -middle Σz
+        # the factors of |rest|, |q| and, for codes read in place, Σq and -middle Σz
         self._sides = torch.empty(table.rows, 4 if self._in_place else 2)
         for start in range(0, table.rows, BUILD_ROWS):
             self._build(slice(start, min(start + BUILD_ROWS, table.rows)))
@@ -103,7 +105,7 @@ class IntegerScan(Kernel):
         if self._in_place:
             codes = torch.cat([plane.float() for plane in self._planes(rows)], dim=1)[:, : table.dim]
             step = table.tensors["scale"][rows, None]
-            # the codes of 8 bits are read as signed: 128 less
+            # 8-bit codes are read as signed integers, which are 128 less
             base = table.tensors["offset"][rows, None] + step * (self._middle if table.bits < 8 else 128.0)
             sides[:, 2:3], sides[:, 3:4] = base, step
         else:
@@ -113,7 +115,7 @@ class IntegerScan(Kernel):
             base = torch.zeros_like(step)
         self._step[rows] = step
         centred = (codes - self._middle) * step
-        # Float32 rounds every sum on the way, here and where rows are scored exactly; twice the worst case of a row.
+        # Float32 sums round, here and in the exact scores: twice the worst case of a row.
         rounding = 2 * (table.dim + 8) * torch.finfo(torch.float32).eps
         reach = torch.maximum(centred.norm(dim=1) + base[:, 0].abs() * table.dim**0.5, values.norm(dim=1))
         sides[:, 0] = centred.norm(dim=1)
@@ -126,12 +128,14 @@ class IntegerScan(Kernel):
     def propose(self, queries: Tensor, count: int, hidden: Hidden) -> Proposal:
         if len(queries) <= QUERIES_AT_ONCE:
             return self._propose(queries, count, hidden)
-        found = []
+        proposals = []
         for start in range(0, len(queries), QUERIES_AT_ONCE):
-            own = (hidden.query >= start) & (hidden.query < start + QUERIES_AT_ONCE)
-            theirs = Hidden(hidden.query[own] - start, hidden.row[own])
-            found.append(self._propose(queries[start : start + QUERIES_AT_ONCE], count, theirs))
-        return Proposal(torch.cat([one.rows for one in found]), torch.cat([one.bound for one in found]))
+            in_block = (hidden.query >= start) & (hidden.query < start + QUERIES_AT_ONCE)
+            block_hidden = Hidden(hidden.query[in_block] - start, hidden.row[in_block])
+            proposals.append(self._propose(queries[start : start + QUERIES_AT_ONCE], count, block_hidden))
+        return Proposal(
+            torch.cat([proposal.rows for proposal in proposals]), torch.cat([proposal.bound for proposal in proposals])
+        )
 
     def _propose(self, queries: Tensor, count: int, hidden: Hidden) -> Proposal:
         step = queries.abs().amax(1).clamp_min(1e-30) / 127
@@ -140,7 +144,7 @@ class IntegerScan(Kernel):
         sides = torch.stack([rest, queries.norm(dim=1), queries.sum(1), -self._middle * whole.sum(1) * step]) / step
         best = self._best_bounds(whole.to(torch.int8), sides[: self._sides.shape[1]], hidden)
         width, (n, groups) = self._group_stride, best.shape
-        # one more than is proposed: the best of what is not
+        # one group more than is proposed: its bound is the highest of all others
         chosen = best.topk(min(count + 1, groups), dim=1)
         if count < groups:
             bound, picked = chosen.values[:, -1] * step, chosen.indices[:, :-1]
@@ -156,13 +160,13 @@ class IntegerScan(Kernel):
     def _best_bounds(self, whole: Tensor, sides: Tensor, hidden: Hidden) -> Tensor:
         """The highest bound of each group, in steps of the query: float32 [queries, groups].
 
-        Group g holds rows g, g + stride, g + 2 * stride and so on: consecutive rows meet consecutive groups, and the
-        highest bound is an elementwise maximum.
+        Group g consists of rows g, g + stride, g + 2 * stride and so on: consecutive rows belong to consecutive groups,
+        so the highest bounds are an elementwise maximum.
         """
         rows, stride, n = self._table.rows, self._group_stride, len(whole)
         best = torch.full((stride, n), -torch.inf)
         step = max(min(BLOCK_ROWS, BLOCK_BOUNDS // n), 1)
-        # pieces of a block's width: those of one range of groups follow one another while its maxima are cached
+        # pieces as wide as a block; pieces of the same groups follow one another, while their maxima are cached
         pieces = [
             (group, start, min(start + step, start - group + stride, rows))
             for group in range(0, stride, step)
@@ -178,12 +182,12 @@ class IntegerScan(Kernel):
             bounds = self._products(planes, piece).mul(self._step[piece]).addmm_(self._sides[piece], sides)
             if last > first:
                 bounds[row[first:last] - start, query[first:last]] = -torch.inf
-            into = best[group : group + stop - start]
-            torch.maximum(into, bounds, out=into)
+            maxima = best[group : group + stop - start]
+            torch.maximum(maxima, bounds, out=maxima)
         return best.T.contiguous()
 
     def _products(self, planes: list[Tensor], rows: slice) -> Tensor:
-        """Codes times whole queries: int32 [rows, queries]."""
+        """Products of the codes and the integer queries: int32 [rows, queries]."""
         total: Tensor | None = None
         for codes, plane in zip(self._planes(rows), planes, strict=True):
             product = torch._int_mm(codes[:, : len(plane)], plane)
@@ -192,7 +196,7 @@ class IntegerScan(Kernel):
         return total
 
     def _planes(self, rows: slice) -> list[Tensor]:
-        """The codes of some rows as int8 [rows, width], side by side."""
+        """The codes of some rows as int8 [rows, width], one tensor for each plane."""
         if not self._in_place:
             return [self._codes[rows]]
         packed, bits = self._table.tensors["codes"][rows], self._table.bits
@@ -205,7 +209,7 @@ class IntegerScan(Kernel):
 class HalfPrecision(Kernel):
     """faiss' exact search over float16 values (`IndexScalarQuantizer`, Douze et al. 2024, "The Faiss Library").
 
-    It answers query by query: for many at once, one product of matrices is faster.
+    It searches query by query; for many queries, one matrix product is faster.
     """
 
     for_many = False
@@ -227,7 +231,7 @@ class HalfPrecision(Kernel):
 
     def propose(self, queries: Tensor, count: int, hidden: Hidden) -> Proposal:
         most_hidden = int(torch.bincount(hidden.query).max()) if len(hidden.query) else 0
-        count += most_hidden  # it knows no mask: as many more as are dropped later
+        count += most_hidden  # faiss gets no mask here, so hidden rows are proposed too and dropped later
         load_faiss().omp_set_num_threads(torch.get_num_threads())
         scores, rows = self._index.search(queries.numpy(), min(count, self._index.ntotal))
         bound = torch.from_numpy(scores[:, -1]) + queries.norm(dim=1) * self._error
@@ -237,21 +241,21 @@ class HalfPrecision(Kernel):
 
 
 def has_plain_codes(table: PackedTable) -> bool:
-    """Whether rows of codes can be read where they lie: every value a code, in bytes or planes, scaled by the row."""
-    held = table.tensors
+    """Whether codes can be read in place: every value is a code, stored in bytes or planes, with one scale per row."""
+    tensors = table.tensors
     return (
         table.pattern == "full"
         and table.bits in (8, *PLANE_BITS)
-        and set(held) == {"codes", "scale", "offset"}
-        and held["codes"].shape == (table.rows, packed_width(table.dim, table.bits))
+        and set(tensors) == {"codes", "scale", "offset"}
+        and tensors["codes"].shape == (table.rows, packed_width(table.dim, table.bits))
     )
 
 
 @functools.cache
 def multiplies_exactly() -> bool:
-    """Whether products of 8-bit integers are right here, at their extremes.
+    """Whether this machine computes products of 8-bit integers exactly, even of extreme values.
 
-    Processors without the instructions for it may saturate sums of pairs at 16 bits, as oneDNN warns of.
+    Processors without the instructions for it may saturate sums of pairs at 16 bits, as the manual of oneDNN warns.
     """
     codes = torch.tensor([-128, -127, 127, 0], dtype=torch.int8).repeat(64, 32)[:, :128].contiguous()
     codes[::2] = -127
@@ -262,21 +266,21 @@ def multiplies_exactly() -> bool:
             queries[::7] = -127
             if not torch.equal(torch._int_mm(codes, queries).long(), codes.long() @ queries.long()):
                 return False
-    except (RuntimeError, AttributeError, NotImplementedError):  # this build of torch does not have it
+    except (RuntimeError, AttributeError, NotImplementedError):  # this build of torch lacks `_int_mm`
         return False
     return True
 
 
 def makers(table: PackedTable) -> dict[str, Callable[[PackedTable], Kernel]]:
-    """Kernels that may serve a table, by name.
+    """Constructors of the kernels that may serve a table, by name.
 
-    None may hold more than the table itself: who asked for a small table has not asked for speed at any price.
+    No kernel may need more memory than the table itself: a table was made small to save memory, not only for speed.
     """
     values = table.rows * table.dim
-    found: dict[str, Callable[[PackedTable], Kernel]] = {}
-    beside = 20 * table.rows if has_plain_codes(table) else values + 12 * table.rows
-    if multiplies_exactly() and beside <= table.memory_bytes:
-        found["integer_scan"] = IntegerScan
+    kernels: dict[str, Callable[[PackedTable], Kernel]] = {}
+    integer_scan_bytes = 20 * table.rows if has_plain_codes(table) else values + 12 * table.rows
+    if multiplies_exactly() and integer_scan_bytes <= table.memory_bytes:
+        kernels["integer_scan"] = IntegerScan
     if has("faiss") and 2 * values <= table.memory_bytes:
-        found["half_precision"] = HalfPrecision
-    return found
+        kernels["half_precision"] = HalfPrecision
+    return kernels

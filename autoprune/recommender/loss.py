@@ -1,4 +1,4 @@
-"""The likelihood of what users have seen, under a softmax over a whole catalogue or a part of it, in bounded memory."""
+"""The likelihood of users' items under a softmax over a whole catalogue or a sample of it, in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,54 +13,52 @@ from torch.nn.functional import pad
 from autoprune.machine import at_once
 
 SOFTMAX_USERS = 128
-"""Users whose softmax a CPU computes at a time: bounds memory at SOFTMAX_USERS x items x 4 bytes."""
+"""Users per block of the softmax on a CPU; bounds memory at SOFTMAX_USERS x items x 4 bytes."""
 
 
-def log_likelihood(users: Tensor, items: Tensor, owner: Tensor, seen: Tensor, *, drawn: int) -> Tensor:
-    """Σ log softmax(u·v) of what users have seen, a scalar, differentiable by users and items.
+def log_likelihood(users: Tensor, items: Tensor, owner: Tensor, seen: Tensor, *, logs: Tensor | None = None) -> Tensor:
+    """Σ log softmax(u·v) over the items that users have seen, a scalar, differentiable by users and items.
 
     Args:
         users, items: float32 [users, dim] and [items, dim], whose dot products are the logits.
         owner, seen: who has seen what: positions in `users` and in `items`, int64 [n] each.
-        drawn: items that compete, about: those that anybody has seen, and others; all if there are no more.
+        logs: logarithm of how many items each of `items` represents, see `opponents`; None: each only itself.
     """
     # Of user u with items H: Σ_H log softmax = u·Σ_H v - |H| log Σ exp(u·v).
     sums = torch.zeros_like(users).index_add(0, owner, items.index_select(0, seen))
     if not len(seen):
-        return (users * sums).sum()  # 0: nothing competes with nothing
-    counts = torch.bincount(owner, minlength=len(users)).to(users)
-    opposed = users
-    if len(items) > drawn:
-        compared, logs = _opponents(seen.cpu(), len(items), drawn)
-        # What an item stands for is a dimension more, in which all users are 1.
-        items = torch.cat([items[compared.to(items.device)], logs[:, None].to(items.device)], dim=1)
-        opposed = pad(users, (0, 1), value=1.0)
-    return (users * sums).sum() - log_partition(opposed, items, counts)
+        return (users * sums).sum()  # 0, but differentiable
+    counts, queries = torch.bincount(owner, minlength=len(users)).to(users), users
+    if logs is not None:  # one more dimension, in which all users are 1, adds them to the logits
+        items, queries = torch.cat([items, logs[:, None]], dim=1), pad(users, (0, 1), value=1.0)
+    return (users * sums).sum() - log_partition(queries, items, counts)
 
 
-def _opponents(seen: Tensor, items: int, count: int) -> tuple[Tensor, Tensor]:
-    """Items that stand for a catalogue: those that the batch has seen, and others, drawn.
+def opponents(seen: Tensor, items: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Items that represent a catalogue: those that the batch has seen, and a random sample of the others.
 
-    Whatever weighs much in somebody's softmax is mostly an item of theirs, or a popular one: these are all there, and
-    only the rest is estimated.
+    The items with much weight in a user's softmax are mostly the user's own or popular ones. The batch has seen these,
+    so only the rest of the softmax is estimated.
 
     Args:
         seen: positions of items, int64 [n].
-        items: of the catalogue.
-        count: how many are wanted, about; a quarter of so many are drawn in any case.
+        items: number of items in the catalogue.
+        count: about how many items to return; at least a quarter of this number is sampled in any case.
 
     Returns:
-        Positions, int64 [m], and the logarithm of how many items each stands for, float32 [m].
+        Their positions, int64 [m]; the place of each of `seen` among them, int64 [n]; and the logarithm of how many
+        items each represents, float32 [m].
     """
     is_seen = torch.zeros(items, dtype=torch.bool)
-    is_seen[seen] = True
+    is_seen[seen.cpu()] = True
     own, others = is_seen.nonzero()[:, 0], (~is_seen).nonzero()[:, 0]
     drawn = min(len(others), max(count - len(own), count // 4))
-    logs = torch.zeros(len(own) + drawn)
-    if not drawn:  # none are wanted, or the batch has seen the whole catalogue
-        return own, logs
-    logs[len(own) :] = math.log(len(others) / drawn)
-    return torch.cat([own, others[torch.randint(len(others), (drawn,))]]), logs
+    logs, positions = torch.zeros(len(own) + drawn), own
+    if drawn:  # 0 if `count` is 0, or if the batch has seen the whole catalogue
+        logs[len(own) :] = math.log(len(others) / drawn)
+        positions = torch.cat([own, others[torch.randint(len(others), (drawn,))]])
+    own = own.to(seen.device)
+    return positions.to(seen.device), torch.searchsorted(own, seen), logs.to(seen.device)
 
 
 def log_partition(users: Tensor, items: Tensor, weights: Tensor) -> Tensor:
@@ -76,16 +74,16 @@ def log_partition(users: Tensor, items: Tensor, weights: Tensor) -> Tensor:
 
 
 class _LogPartition(torch.autograd.Function):
-    """The gradient is taken on the way, block by block, so that the logits of users x items are never kept.
+    """Computes the gradient in the forward pass, block by block, so the logits of users x items are never all stored.
 
-    Half the time of automatic differentiation, and a fraction of its memory.
+    This takes half the time of automatic differentiation and a fraction of its memory.
     """
 
     @staticmethod
     def forward(ctx: Any, users: Tensor, items: Tensor, weights: Tensor) -> Tensor:
         total = users.new_zeros(())
         user_gradient, item_gradient = torch.empty_like(users), torch.zeros_like(items)
-        # Items x users, and written into one place: half the time of users x items in fresh memory.
+        # Logits as items x users in one reused buffer: half the time of users x items in newly allocated memory.
         step = max(1, min(len(users), at_once(users.device, 4 * len(items), usual=SOFTMAX_USERS)))
         memory = users.new_empty(len(items) * step)
         for start in range(0, len(users), step):

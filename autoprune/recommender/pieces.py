@@ -1,4 +1,4 @@
-"""What lies in the folder or file of a model that somebody else trained, by name, and what each name says it is."""
+"""The named arrays and files of a model trained elsewhere, and the roles that their names indicate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoprune.errors import AutopruneError, nearest
-from autoprune.readers.arrays import ALONE, Array, read_arrays
+from autoprune.readers.arrays import ALONE, UNOPENED, Array, check_opened, read_arrays, shape_of
 from autoprune.readers.files import ARRAYS, ENDINGS, JSON, NPY, format_of
 
 SIDES = ("user", "item")
@@ -18,14 +18,14 @@ WORDS = {"user": "user", "users": "user", "item": "item", "items": "item"} | {
     "bias": "bias",
     "biases": "bias",
 }
-"""Words of a name that say what it is."""
+"""Words in a name → the part of its role that they indicate."""
 
 GLOBAL = ("bias", "global_bias", "global_mean", "mu", "mean", "offset", "b")
-"""What a single number that is added to all scores is called."""
+"""Names of a single number that is added to all scores."""
 
 
 def role_of(name: str) -> str | None:
-    """What a name says: `user`, `user_ids`, `user_bias`, the same of items, or nothing."""
+    """The role that a name indicates: `user`, `user_ids`, `user_bias`, the same of items; None if it indicates none."""
     apart = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
     found = {WORDS[word] for word in re.findall(r"[a-z]+", apart) if word in WORDS}
     sides, kinds = found & set(SIDES), found - set(SIDES)
@@ -36,11 +36,11 @@ def role_of(name: str) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Pieces:
-    """What can be named.
+    """The arrays and files that a config can name.
 
     Attributes:
         place: the folder or file.
-        arrays: by name: in a folder the name of the file, behind it that in the file where it holds several.
+        arrays: by name; in a folder, the name of the file, followed by the name in the file if it has several arrays.
         files: of tables or ids, by name.
     """
 
@@ -50,10 +50,10 @@ class Pieces:
 
     @staticmethod
     def of(place: Path) -> Pieces:
-        """What lies there.
+        """The contents of a folder or file.
 
         Raises:
-            AutopruneError: nothing, or a file cannot be read.
+            AutopruneError: it does not exist, or a file cannot be read.
         """
         if not place.exists():
             raise AutopruneError(f"task.model: there is no {str(place)!r}; give a folder of tables, or a file of them.")
@@ -78,13 +78,16 @@ class Pieces:
         return Pieces(place=place, arrays=arrays, files=files)
 
     def named(self, name: str, key: str) -> Array | Path:
-        """What has a name.
+        """The array or file with a name.
 
         Raises:
-            AutopruneError: nothing has, or several pieces do.
+            AutopruneError: there is none or more than one, or it has Python objects.
         """
-        if name in self.arrays or name in self.files:
-            return self.arrays[name] if name in self.arrays else self.files[name]
+        if name in self.arrays:
+            check_opened(self.arrays[name], f"{self.place}: {name}")
+            return self.arrays[name]
+        if name in self.files:
+            return self.files[name]
         folder = self.place if self.place.is_dir() else self.place.parent
         if name and (folder / name).is_file():
             return folder / name
@@ -96,15 +99,19 @@ class Pieces:
         )
 
     def alike(self, role: str, *, dims: tuple[int, ...]) -> list[str]:
-        """The names that say a role, of arrays of some numbers of dimensions and, for tables and ids, of files."""
+        """The names with a role: of arrays with one of the numbers of dimensions and, for tables and ids, of files.
+
+        Arrays of Python objects are included only if nothing else has the role.
+        """
         arrays = [name for name, array in self.arrays.items() if role_of(_plain(name)) == role and array.ndim in dims]
         kinds = () if role.endswith("_bias") else self.files
         tables = [name for name in kinds if role_of(_plain(name)) == role]
-        return arrays + [name for name in tables if role.endswith("_ids") or _ending(name) != JSON]
+        found = arrays + [name for name in tables if role.endswith("_ids") or _ending(name) != JSON]
+        return [name for name in found if self.arrays.get(name) is not UNOPENED] or found
 
     def shapes(self) -> str:
-        """All that can be named, for messages."""
-        arrays = [f"{name} {list(array.shape)}" for name, array in self.arrays.items() if array.ndim]
+        """All arrays with their shapes and all files, for messages."""
+        arrays = [f"{name} {shape_of(array)}" for name, array in self.arrays.items() if array.ndim]
         return ", ".join([*arrays, *self.files]) or "nothing"
 
 

@@ -1,4 +1,4 @@
-"""Both tables of a model that somebody else trained, with their biases, and what is folded into the rows."""
+"""Both tables of a model trained elsewhere, with their biases, which may be folded into the rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from autoprune.recommender.pieces import SIDES
 Numbers = npt.NDArray[np.float32]
 
 LOOKED_AT = 1024
-"""Rows that tell which columns may be of ones."""
+"""Rows that are checked first to find columns of ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Side:
     """The table of users or of items.
 
     Attributes:
-        table: its rows; its vectors are not to be written into.
+        table: its rows; the vectors must not be modified.
         bias: of each row, float32 [rows], or None.
     """
 
@@ -33,12 +33,12 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A model whose score is u·v, plus biases where there are any.
+    """A model whose score is u·v, plus biases if there are any.
 
     Attributes:
-        user, item: of one width.
-        constant: that is added to every score.
-        notes: what was folded or found by shape, for people.
+        user, item: tables of the same width.
+        constant: added to every score.
+        notes: remarks on biases in the rows and tables found by shape.
     """
 
     user: Side
@@ -60,7 +60,7 @@ class Trained:
 
 
 def of_length_one(side: Side) -> Side:
-    """The rows at length 1; rows of zeros stay."""
+    """The rows scaled to length 1, except rows of zeros."""
     vectors = side.table.vectors
     lengths = np.asarray(np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
     divided = np.asarray(vectors / np.where(lengths > 0, lengths, np.float32(1)), dtype=np.float32)
@@ -68,7 +68,7 @@ def of_length_one(side: Side) -> Side:
 
 
 def unfolded(sides: dict[str, Side]) -> tuple[dict[str, Side], list[str]]:
-    """Biases that were folded into the tables, as those of `implicit` are: a column beside one that is 1 throughout."""
+    """Extracts biases stored as a column whose counterpart in the other table is all ones, as `implicit` does."""
     found, notes = dict(sides), list[str]()
     for ones, biased in (SIDES, SIDES[::-1]):
         column = _column_of_ones(found[ones].table.vectors)
@@ -87,7 +87,7 @@ def unfolded(sides: dict[str, Side]) -> tuple[dict[str, Side], list[str]]:
 
 
 def _column_of_ones(vectors: Numbers) -> int | None:
-    """The column that is 1 in every row but those of zeros alone; None where there is none, or several."""
+    """The column that is 1 in every row except rows of zeros; None if there is none or more than one."""
     first = vectors[:LOOKED_AT]
     likely = np.flatnonzero(((first == 1) | ~first.any(1, keepdims=True)).all(0) & (first == 1).any(0))
     found = [

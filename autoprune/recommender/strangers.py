@@ -1,4 +1,4 @@
-"""Users without a row: their vectors, from the items that they have seen."""
+"""Vectors of users without a row, from the items that they have seen."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from autoprune.packing.ids import Rows
 from autoprune.packing.packed import BLOCK_ROWS
 
 SOLVED_VALUES = 2**20
-"""Values of the systems that are solved at a time, and of the rows they are made of: 4 MB, which stay cached."""
+"""Values of the systems that are solved at a time and of their rows: 4 MB, which stay in the cache."""
 
 STEP = 0.5
-"""How far a user goes along the slope of the softmax at a time, see `studies/strangers`."""
+"""Size of a step along the slope of the softmax, see `studies/strangers`."""
 
 COMPARED = 4096
-"""Items that a slope is taken against, at most, so that large catalogues cost no more."""
+"""At most so many items enter a slope, which bounds its cost for large catalogues."""
 
 
 class Strangers:
     """Gives vectors to users without a row: strangers, and users that pruning removed.
 
-    With rows v_i of the items that a user has seen (H) out of all items (I), the vector u comes of one of two losses.
-    The first is a softmax over all items, which the tables are trained with. One Newton step from the vector that tells
-    no items apart, where m is the mean of all rows, C their covariance and s its mean diagonal:
+    Of all items I, a user has seen the items H; item i has the row v_i. The vector u is fitted to one of two losses.
+    The first is the training loss of the tables, a softmax over all items. u is one Newton step from the vector that
+    scores all items alike, where m is the mean of all rows, C their covariance and s the mean of its diagonal:
 
         u = (C + ridge * s * 1)⁻¹ (mean of H - m)
 
-    One matrix serves all users. (Where rows lie in normal clouds about the users' means, it is Fisher's linear
-    discriminant (1936), drawn towards the difference of the means.) Where the temperature of the training is known,
-    `steps` along the slope of the loss follow, on the sphere, where r is the mean length of the rows:
+    The same matrix serves all users. (If rows are normally distributed about the users' means, u is Fisher's linear
+    discriminant (1936), shrunk towards the difference of the means.) If the temperature of the training is known,
+    `steps` steps along the slope of the loss on the sphere follow, where r is the mean length of the rows:
 
         u / |u| + STEP * (mean of H - Σ_I softmax(u·v_i / (|u| r temperature)) v_i) / r
 
-    The second, where an `alpha` is given, is that of implicit-feedback ALS (Hu, Koren & Volinsky 2008), whose half-step
+    The second, if `alpha` is given, is the loss of implicit-feedback ALS (Hu, Koren & Volinsky 2008), whose half-step
     for users is a ridge regression:
 
         argmin_u  Σ_H (1 - u·v_i)² + alpha Σ_I (u·v_i)² + ridge * s * |u|²,   s = mean diagonal of Σ_I v_i v_iᵀ
 
-    Of whom nothing is known has the vector of the average user. Where items have biases, and where the loss tells
-    directions alone (the softmax), vectors are as long as those of users are on average.
+    Users without a history get the vector of the average user. If items have biases, or if the loss (the softmax) gives
+    only directions, vectors get the average length of users' vectors.
 
     Args:
         items, users: the tables of the model.
-        fold_in: as an artifact says it: {ridge, temperature, steps}, without the latter two if the temperature is not
-            known, or {ridge, alpha}. An artifact that says no steps was made when there was one.
+        fold_in: as stored in an artifact: {ridge, temperature, steps}, or {ridge} if the temperature is not known, or
+            {ridge, alpha}. Artifacts with a temperature but without steps are older and mean one step.
         biased: whether items have biases.
     """
 
@@ -76,12 +76,12 @@ class Strangers:
             moments = penalty = gram / max(items.rows, 1) - mean[:, None] * mean
         ridge = fold_in["ridge"] * library.diagonal(moments).mean().clip(min=1e-12)
         self._penalty = penalty + ridge * library.eye(dim, dtype=library.float32, device=gram.device)
-        # Without a ridge, or of items that are all alike, there may be no inverse.
+        # Without a ridge, or if all items are alike, there may be no inverse, hence pinv.
         self._mean, self._inverse = mean, library.linalg.pinv(self._penalty, rtol=1e-6)
         self._compared = gram[:0]
         if self._steps:
-            some = numbers(items.rows, items.like)
-            self._compared = items.decode(some[:: -(-items.rows // COMPARED)])
+            rows = numbers(items.rows, items.like)
+            self._compared = items.decode(rows[:: -(-items.rows // COMPARED)])
 
     def vectors(self, owner: Rows, rows: Rows, *, count: int) -> Array:
         """The vectors of `count` users, float32 [count, dim].
@@ -91,45 +91,45 @@ class Strangers:
             rows: rows of the item table, int64 [n].
         """
         dim = len(self._mean)
-        found = namespace(self._mean).tile(self._average, (count, 1))
-        seen = np.bincount(owner, minlength=count)
-        starts, there = bounds(seen), np.flatnonzero(seen)
-        values = ((seen[there] + dim) * dim).cumsum() // SOLVED_VALUES
-        for users in np.split(there, np.flatnonzero(np.diff(values)) + 1) if len(there) else ():
-            theirs = self._items.decode(self._put(rows[starts[users[0]] : starts[users[-1] + 1]]))
-            found[self._put(users)] = (self._of_squares if self._squares else self._of_softmax)(theirs, seen[users])
-        if self._stretched and len(there):
-            some = self._put(there)
-            found[some] = self._length * _directions(found[some])
-        return found
+        vectors = namespace(self._mean).tile(self._average, (count, 1))
+        counts = np.bincount(owner, minlength=count)
+        starts, with_history = bounds(counts), np.flatnonzero(counts)
+        block = ((counts[with_history] + dim) * dim).cumsum() // SOLVED_VALUES
+        for users in np.split(with_history, np.flatnonzero(np.diff(block)) + 1) if len(with_history) else ():
+            seen = self._items.decode(self._put(rows[starts[users[0]] : starts[users[-1] + 1]]))
+            vectors[self._put(users)] = (self._of_squares if self._squares else self._of_softmax)(seen, counts[users])
+        if self._stretched and len(with_history):
+            places = self._put(with_history)
+            vectors[places] = self._length * _directions(vectors[places])
+        return vectors
 
     def _of_squares(self, seen: Array, counts: Rows) -> Array:
-        """The vectors of users, [users, dim], by the rows that each has seen, one user's after another's."""
+        """Vectors by ridge regression, [users, dim], from the rows that users have seen, `counts` each, end to end."""
         histories = [seen[first:last] for first, last in pairwise(bounds(counts))]
         library = namespace(seen)
         systems = library.stack([rows.T @ rows for rows in histories]) + self._penalty
         return library.linalg.solve(systems, run_sums(seen, counts)[:, :, None])[:, :, 0]
 
     def _of_softmax(self, seen: Array, counts: Rows) -> Array:
-        """The vectors of users, [users, dim], by the rows that each has seen, one user's after another's."""
+        """Vectors by the softmax, [users, dim], from the rows that users have seen, `counts` each, end to end."""
         means = run_sums(seen, counts) / cast(self._put(counts), "float32")[:, None]
-        found = _directions((means - self._mean) @ self._inverse)
+        vectors = _directions((means - self._mean) @ self._inverse)
         for _ in range(self._steps):
-            found = _directions(found + STEP * self._slope(found, means))
-        return found
+            vectors = _directions(vectors + STEP * self._slope(vectors, means))
+        return vectors
 
     def _slope(self, users: Array, means: Array) -> Array:
-        """Where the loss falls from users' vectors of length 1, along the sphere; both float32 [users, dim]."""
+        """The direction in which the loss falls along the sphere, at users' unit vectors; float32 [users, dim]."""
         length = norms(self._compared).mean().clip(min=1e-12)
         scores = users @ self._compared.T / (length * self._temperature)
         library = namespace(scores)
-        liked = library.exp(scores - library.amax(scores, 1)[:, None])
-        slope = (means - liked @ self._compared / liked.sum(1)[:, None]) / length
+        weights = library.exp(scores - library.amax(scores, 1)[:, None])
+        slope = (means - weights @ self._compared / weights.sum(1)[:, None]) / length
         return slope - (slope * users).sum(1)[:, None] * users
 
-    def _put(self, numbers_of: Rows) -> Array:
-        """Whole numbers where the tables are."""
-        return numbers_of if isinstance(self._mean, np.ndarray) else tensor_of(numbers_of, self._mean.device)
+    def _put(self, rows: Rows) -> Array:
+        """A numpy array moved to the device of the tables."""
+        return rows if isinstance(self._mean, np.ndarray) else tensor_of(rows, self._mean.device)
 
 
 def _directions(vectors: Array) -> Array:
@@ -137,6 +137,6 @@ def _directions(vectors: Array) -> Array:
 
 
 def _blocks(table: PackedTable) -> Iterator[Array]:
-    """The rows of a table, some at a time."""
+    """The rows of a table, block by block."""
     rows = numbers(table.rows, table.like)
     return (table.decode(rows[start : start + BLOCK_ROWS]) for start in range(0, table.rows, BLOCK_ROWS))

@@ -1,15 +1,15 @@
-"""What a recommender is asked on a split: by whom, what of them is known, what would be right; also made harder.
+"""The requests of an evaluation: users, the histories that serve them, and target items; also perturbed.
 
-Rows know the training data and nothing later. So that both sides of a ratio know the same, whoever is served from a
-history is served from the training data too, also on test; what a user did later is only left out of the answers.
+Rows are trained on the training data alone. For a fair ratio, users served from a history are served from their
+training data too, even on test; their later interactions are only excluded from the recommendations.
 
-Slices     head, middle, tail: wanted items by popularity, a third of the training interactions each;
+Slices     head, middle, tail: target items by popularity, a third of the training interactions each;
            short, long: users by the length of their history
 Perturbed  stranger: users are served from their history, as if they had no row
-           newcomer: the same, and no more is known than `NEWCOMER_ITEMS` of their items
-           noisy: as strangers, with a share of `NOISE` of their items replaced by items drawn at random
-Aside      live: on test, who has no row is served from all they had done, validation included, as in use; who has one
-           is served from it, and so knows less
+           newcomer: the same, from at most `NEWCOMER_ITEMS` items of the history
+           noisy: like strangers, with a share of `NOISE` of the history replaced by random items
+Aside      live: on test, users without a row are served from all earlier interactions, including validation, as in use;
+           users with a row are served from the row, which does not include validation
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ NEWCOMER_ITEMS = 5
 NOISE = 0.2
 
 PERTURBED_USERS = 1024
-"""Users who are asked for again under a perturbation, at most: all of them would cost as much as the whole split."""
+"""At most so many users are evaluated under a perturbation: all would cost as much as the whole split."""
 
 
 class Targets:
-    """What a split asks for, found once.
+    """The users of a split and their target items.
 
     Attributes:
-        users: who asks, positions, int64 [n].
-        strangers: whether they are served as if they had no row.
-        known: what whoever has no row is served from, for all users.
-        seen: what each user has seen, and so is not shown.
-        wanted: what would be right.
-        rows: a row for every (user, wanted item) with the columns of slices, without ranks.
+        users: positions of the users to evaluate, int64 [n].
+        strangers: whether all are served as if they had no row.
+        known: the histories that serve users without a row, of all users.
+        seen: what each user has seen, and so is not recommended.
+        wanted: the target items of each user.
+        rows: a row for every (user, target item) with the columns of slices, without ranks.
     """
 
     def __init__(self, data: Interactions, split: str, users: Numbers) -> None:
@@ -62,7 +62,7 @@ class Targets:
         owner, items = self.wanted.take(self.users)
         histories = self.known.counts[self.users]
         short = histories <= histories.median()
-        if short.all():  # most have the longest: the shorter ones are the few, and of equal ones there are none
+        if short.all():  # most have the longest history: only shorter ones are short; if all are equal, none is
             short = histories < histories.max()
         self.rows = pd.DataFrame(
             {
@@ -74,35 +74,35 @@ class Targets:
         )
 
     def asked(self, name: str) -> Targets:
-        """The same questions as a perturbation or an aside asks them."""
+        """The same targets for a perturbation or an aside."""
         if name not in ASIDES:
             return self._perturbed(name)
-        made = copy.copy(self)
-        made.known = self.seen
-        return made
+        live = copy.copy(self)
+        live.known = self.seen
+        return live
 
     def _perturbed(self, name: str) -> Targets:
-        """The same questions, or some of them, in a form that is harder to answer."""
-        made, draw = copy.copy(self), np.random.default_rng(0)
-        made.strangers = True
+        """The targets of at most `PERTURBED_USERS` users, whose histories are perturbed."""
+        perturbed, draw = copy.copy(self), np.random.default_rng(0)
+        perturbed.strangers = True
         if len(self.users) > PERTURBED_USERS:
-            made.users = self.users[np.sort(draw.choice(len(self.users), PERTURBED_USERS, replace=False))]
-        made.rows = self.rows[self.rows["user"].isin(made.users.numpy())].reset_index(drop=True)
+            perturbed.users = self.users[np.sort(draw.choice(len(self.users), PERTURBED_USERS, replace=False))]
+        perturbed.rows = self.rows[self.rows["user"].isin(perturbed.users.numpy())].reset_index(drop=True)
         count = len(self.known)
         owner, items = self.known.take(torch.arange(count))
         if name == "newcomer":
             order = torch.from_numpy(draw.permutation(len(items)))
-            mixed = Histories.from_pairs(owner[order], items[order], count=count)
-            place = torch.arange(len(items)) - mixed.starts[:-1].repeat_interleave(mixed.counts)
+            shuffled = Histories.from_pairs(owner[order], items[order], count=count)
+            place = torch.arange(len(items)) - shuffled.starts[:-1].repeat_interleave(shuffled.counts)
             first = place < NEWCOMER_ITEMS
-            made.known = Histories.from_pairs(owner[first], mixed.items[first], count=count)
+            perturbed.known = Histories.from_pairs(owner[first], shuffled.items[first], count=count)
         elif name == "noisy":
-            wrong = torch.from_numpy(draw.random(len(items)) < NOISE)
+            replaced = torch.from_numpy(draw.random(len(items)) < NOISE)
             others = torch.from_numpy(draw.integers(self._items, size=len(items)))
-            made.known = Histories.from_pairs(owner, torch.where(wrong, others, items), count=count)
+            perturbed.known = Histories.from_pairs(owner, torch.where(replaced, others, items), count=count)
         else:
             assert name == "stranger", f"{name} is none of {PERTURBATIONS}"
-        return made
+        return perturbed
 
 
 def _labels(codes: Tensor, column: str) -> pd.Categorical[str]:
@@ -111,9 +111,9 @@ def _labels(codes: Tensor, column: str) -> pd.Categorical[str]:
 
 
 def _thirds(train: Histories, items: Ids) -> Tensor:
-    """0, 1, 2 for items of the head, middle and tail: each class holds a third of the train interactions.
+    """0, 1, 2 for items of the head, middle and tail: each class has a third of the train interactions.
 
-    Where two classes meet among equally popular items, it is drawn which of them are of which.
+    Where a boundary falls among equally popular items, their order is random.
     """
     counts = torch.bincount(train.items, minlength=len(items))
     order = torch.from_numpy(np.lexsort((items.draw(np.arange(len(items))), -counts.numpy())))

@@ -24,7 +24,7 @@ from autoprune.recommender import folding
 from autoprune.recommender.beside import make_beside
 from autoprune.recommender.config import WIDEST, RecommenderConfig
 from autoprune.recommender.data.interactions import Interactions
-from autoprune.recommender.loss import SOFTMAX_USERS, log_likelihood
+from autoprune.recommender.loss import SOFTMAX_USERS, log_likelihood, opponents
 from autoprune.recommender.model import Factorization, random_factorization
 from autoprune.recommender.served import Recommender
 from autoprune.recommender.targets import ASIDES, PERTURBATIONS, SLICES, Targets
@@ -32,38 +32,38 @@ from autoprune.tasks.ranking import longest_list, ranking_metrics
 from autoprune.tasks.task import Task
 
 SCORE_USERS = 256
-"""Users that a CPU ranks at a time: bounds memory at SCORE_USERS x items x 4 bytes."""
+"""Users ranked at a time on a CPU; bounds memory at SCORE_USERS x items x 4 bytes."""
 
 COPIES = 5
-"""Of the tables while they train: weights, gradients, Adam's two moments, the best state so far."""
+"""Copies of the tables in memory during training: weights, gradients, Adam's two moments, the best state so far."""
 
 INITIAL_RMS = 0.1
 """Root mean square of the initial weights of each table."""
 
-WATCHED_USERS = 8192
-"""Users that `validate` asks while the dense model trains, at most: more would cost as much as the training."""
+VALIDATED_USERS = 8192
+"""At most so many users are evaluated by `validate` during training: more would cost as much as the training itself."""
 
 ENCODED = 32
-"""Sets of ids that are kept compressed: recipes of a search often share a cut of rows."""
+"""Compressed sets of ids to cache: recipes of a search often remove the same rows."""
 
 LOOK_SCORES, LOOK_USERS = 2**23, 4096
-"""A look asks no more users than take so many scores (users x items), but at least these: fewer err by more than what
-recipes differ in. `Look.errors` says by how much each did."""
+"""A look evaluates as many users as LOOK_SCORES scores (users x items) allow, but at least LOOK_USERS: with fewer, the
+error exceeds the differences between recipes. `Look.errors` gives the error of each look."""
 
 CLOSER = 8
-"""Times as many users a closer look asks, if there are so many."""
+"""A closer look evaluates so many times the users of a look, if there are enough."""
 
 
 class RecommenderTask(Task[Factorization, Recommender]):
     """Recommends items to users by the dot product of their rows.
 
-    The dense model maximises the multinomial likelihood of each user's items over the whole catalogue (Liang et
-    al. 2018, "Variational Autoencoders for Collaborative Filtering") under cosines of a temperature; a part of a large
-    catalogue stands for it (Wu et al. 2024, "On the Effectiveness of Sampled Softmax Loss for Item
-    Recommendation"). It starts from a truncated SVD of the normalised interactions. The likelihood of seen items says
-    too little for popular ones, as rare ones are learned by heart; so items are served at cosine x popularity^power
-    (Zhang et al. 2021, "Causal Intervention for Leveraging Popularity Bias in Recommendation"). `settle` folds both
-    into the rows: what serves is a plain dot product.
+    Training maximises the multinomial likelihood of each user's items over the whole catalogue (Liang et al. 2018,
+    "Variational Autoencoders for Collaborative Filtering"); logits are cosines divided by a temperature. A large
+    catalogue is sampled (Wu et al. 2024, "On the Effectiveness of Sampled Softmax Loss for Item Recommendation"). The
+    dense model starts from a truncated SVD of the normalised interactions. Because rare items are memorised, this
+    likelihood underrates popular ones; so serving scores items by cosine x popularity^power (Zhang et al. 2021,
+    "Causal Intervention for Leveraging Popularity Bias in Recommendation"). `settle` folds the normalisation and the
+    popularity into the rows, so that a plain dot product serves.
     """
 
     slices = SLICES
@@ -85,16 +85,16 @@ class RecommenderTask(Task[Factorization, Recommender]):
         self.training = config.training
         self._fingerprint = data.fingerprint()
         self._targets = {split: Targets(data, split, data.evaluable(split)) for split in ("validation", "test")}
-        self._asked: dict[tuple[str, str], Targets] = {}
+        self._other_targets: dict[tuple[str, str], Targets] = {}
         users = data.evaluable("validation")
-        looked = max(LOOK_USERS, LOOK_SCORES // max(len(data.items), 1))
-        self._watched, self._looked, self._closer = (
+        look_users = max(LOOK_USERS, LOOK_SCORES // max(len(data.items), 1))
+        self._validate_targets, self._look_targets, self._closer_targets = (
             Targets(data, "validation", np.sort(np.random.default_rng(0).choice(users, most, False)))
             if most < len(users)
             else self._targets["validation"]
-            for most in (WATCHED_USERS, looked, CLOSER * looked)
+            for most in (VALIDATED_USERS, look_users, CLOSER * look_users)
         )
-        self.looks_closer = self._closer is not self._looked
+        self.looks_closer = self._closer_targets is not self._look_targets
         self._encode_ids = lru_cache(ENCODED)(self._encoded_ids)
         self._beside = self._make_beside()
         self._trainable = (data.train.counts > 0).nonzero()[:, 0]
@@ -111,10 +111,12 @@ class RecommenderTask(Task[Factorization, Recommender]):
 
     def fingerprint(self) -> str:
         settings = dataclasses.asdict(self.config)
-        for reported_only in ("metrics", "data", "model"):  # data and tables themselves are hashed, wherever they lie
+        for reported_only in ("metrics", "data", "model"):  # the content of data and tables is hashed, not their paths
             settings.pop(reported_only, None)
-        if len(self.data.items) <= self.config.items_per_update:  # nothing is drawn
+        if len(self.data.items) <= self.config.items_per_update:  # no items are sampled
             settings.pop("items_per_update")
+        if (self.data.train.counts == 0).any():  # earlier versions did not set these rows to 0
+            settings["empty_rows"] = True
         return f"{self._fingerprint} {json.dumps(settings, sort_keys=True)}"
 
     def context(self, *, seed: int, device: torch.device) -> Context:
@@ -131,35 +133,35 @@ class RecommenderTask(Task[Factorization, Recommender]):
             len(self.data.items),
             dim,
             init_std=INITIAL_RMS,
-            fold_in=self.config.fold_in.said(temperature=self.config.temperature),
+            fold_in=self.config.fold_in.settings(temperature=self.config.temperature),
             seed=seed,
         )
 
     def _check_memory(self, dim: int) -> None:
-        rows, there = len(self.data.users) + len(self.data.items), memory()
+        rows, available = len(self.data.users) + len(self.data.items), memory()
         blocks = max(SOFTMAX_USERS, SCORE_USERS) * len(self.data.items) * 4
         needed = rows * dim * 4 * COPIES + blocks
-        if needed > there:
-            fits = max(there - blocks, 0) // (rows * 4 * COPIES)
+        if needed > available:
+            largest = max(available - blocks, 0) // (rows * 4 * COPIES)
             raise AutopruneError(
                 f"task.dim: {len(self.data.users):,} users and {len(self.data.items):,} items x {dim} dimensions x 4 "
-                f"bytes x {COPIES} (weights, gradients, Adam's two moments, the best so far) and blocks of scores take "
-                f"{needed / 1e9:,.1f} GB, but the machine has {there / 1e9:,.1f} GB. "
-                + (f"At most {fits} dimensions fit: set task.dim and space.base.dim, or" if fits else "Please")
-                + " bring fewer users and items."
+                f"bytes x {COPIES} (weights, gradients, Adam's two moments, the best so far) and blocks of scores need "
+                f"{needed / 1e9:,.1f} GB, but the machine has {available / 1e9:,.1f} GB. "
+                + (f"At most {largest} dimensions fit: lower task.dim and space.base.dim, or" if largest else "Please")
+                + " use fewer users and items."
             )
 
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
-        """Widths beyond that of the dense model are left out of a space: what is pruned is not to grow."""
+        """Leaves widths above the dense model's out of a space: pruning must not enlarge a model."""
         width = recipe.get("base", {}).get("dim") if isinstance(recipe.get("base"), Mapping) else None
         if not isinstance(width, Mapping) or not isinstance(width.get("any_of"), Sequence):
             return dict(recipe)
         dim = self.config.dim
-        smaller = [one for one in width["any_of"] if not isinstance(one, int) or one < dim]
+        smaller = [value for value in width["any_of"] if not isinstance(value, int) or value < dim]
         return {**recipe, "base": {**recipe["base"], "dim": {"any_of": [dim, *smaller]}}}
 
     def stand_in(self, base: Mapping[str, Any]) -> dict[str, Any] | None:
-        """As many principal axes of the dense model."""
+        """The same number of principal axes of the dense model."""
         width = base.get("dim", self.config.dim)
         if not 0 < width < self.config.dim:
             return None
@@ -168,7 +170,9 @@ class RecommenderTask(Task[Factorization, Recommender]):
     def initialize(self, model: Factorization, *, seed: int) -> None:
         """Sets the tables to the leading factors of D_u^-1/2 X D_i^-1/2, each scaled to the same size.
 
-        Dimensions beyond the rank of the interactions keep their random weights.
+        Dimensions beyond the rank of the interactions keep their random weights. Rows of users without interactions are
+        set to 0, which is served as the average user: the factors have only rounding errors there, and `settle` would
+        magnify them.
         """
         train = self.data.train
         owners, items = train.take(torch.arange(len(train)))
@@ -188,6 +192,7 @@ class RecommenderTask(Task[Factorization, Recommender]):
             for weight, factor in ((user, left[:, order] * root), (item, right[order].T * root)):
                 scale = INITIAL_RMS / max(float(np.sqrt(np.mean(factor**2))), 1e-12)
                 weight[:, :rank] = torch.from_numpy(factor * scale).to(weight)
+            user[train.counts.to(user.device) == 0] = 0
 
     def batches(self) -> Sequence[Tensor]:
         shuffled = self._trainable[torch.randperm(len(self._trainable))]
@@ -195,83 +200,96 @@ class RecommenderTask(Task[Factorization, Recommender]):
 
     def loss(self, model: Factorization, batch: Tensor) -> Tensor:
         user, items = model.tables["user"], model.tables["item"].values()
-        places = user.rows_of(batch.to(items.device))
-        gone, there = (batch[which.cpu()] for which in (places < 0, places >= 0))
-        owner, rows = self._seen(model, there)
+        user_rows = user.rows_of(batch.to(items.device))
+        without_row, with_row = (batch[mask.cpu()] for mask in (user_rows < 0, user_rows >= 0))
+        owner, rows = self._seen(model, with_row)
         likelihood = self._likelihood(
-            model, user.values(places[places >= 0]), items, owner, rows, drawn=self.config.items_per_update
+            model, user.values(user_rows[user_rows >= 0]), items, owner, rows, drawn=self.config.items_per_update
         )
-        if len(gone) and "alpha" not in model.fold_in:  # where a regression serves them, its loss is another one
-            likelihood = likelihood + self._guessed(model, items, gone)
-        # Divided by a typical batch's interactions, so that users count by what they did.
+        if len(without_row) and "alpha" not in model.fold_in:  # with alpha a regression serves them: another loss
+            likelihood = likelihood + self._fold_in_likelihood(model, items, without_row)
+        # Divided by the interactions of a typical batch, so that every interaction has the same weight.
         return -likelihood / max(1.0, len(batch) * len(self.data.train.items) / len(self._trainable))
 
-    def _guessed(self, model: Factorization, items: Tensor, users: Tensor) -> Tensor:
-        """The log-likelihood of a part of the items of users without a row, who are found by the rest of them."""
+    def _fold_in_likelihood(self, model: Factorization, items: Tensor, users: Tensor) -> Tensor:
+        """The log-likelihood of one part of the items of users without a row, given vectors from the other part."""
         user, item = model.tables["user"], model.tables["item"]
         owner, rows = self._seen(model, users)
-        told, guessed = folding.parted(owner, count=len(users))
+        given, targets = folding.parted(owner, count=len(users))
         settled = self.settled(model, "item", items)
         ridge = model.fold_in["ridge"]
-        found = folding.folded(settled, item.row_mask, owner[told], rows[told], count=len(users), ridge=ridge)
-        lengths = user.lengths()[user.row_mask].mean()
-        return self._likelihood(model, found * lengths, items, owner[guessed], rows[guessed], drawn=folding.AMONG)
+        directions = folding.folded(settled, item.row_mask, owner[given], rows[given], count=len(users), ridge=ridge)
+        length = user.lengths()[user.row_mask].mean()
+        return self._likelihood(model, directions * length, items, owner[targets], rows[targets], drawn=folding.AMONG)
 
     def _likelihood(
         self, model: Factorization, users: Tensor, items: Tensor, owner: Tensor, rows: Tensor, *, drawn: int
     ) -> Tensor:
         """The log-likelihood of what users have seen, a scalar.
 
-        Items that are gone, or about to go, do not compete.
+        Removed items, and items that are about to be removed, do not compete.
 
         Args:
-            users, items: as tables have them, float32 [n, dim] and [items, dim].
+            users, items: rows of the tables, float32 [n, dim] and [items, dim].
             owner, rows: who has seen what: positions in `users` and in `items`, int64 [m] each.
-            drawn: items that compete, about: those that anybody has seen, and others; all if there are no more.
+            drawn: about how many items compete: those seen by a user of the batch, and sampled ones; all items if the
+                catalogue has no more.
         """
         item = model.tables["item"]
-        user_vectors, item_vectors = self.compared(model, users, items)
-        if not item.row_mask.all():
+        stays = None if item.row_mask.all() else item.row_mask.nonzero()[:, 0]
+        count = len(items) if stays is None else len(stays)
+        if stays is not None:
             rows = (item.row_mask.cumsum(0) - 1)[rows]
-            item_vectors = item_vectors[item.row_mask]
-        return log_likelihood(user_vectors, item_vectors, owner, rows, drawn=drawn)
+        user_vectors = self.compared_users(model, users)
+        if count > drawn and len(rows):
+            sampled, rows, logs = opponents(rows, count, drawn)
+            item_vectors = self.compared_items(model, items, sampled if stays is None else stays[sampled])
+            return log_likelihood(user_vectors, item_vectors, owner, rows, logs=logs)
+        item_vectors = self.compared_items(model, items, None)
+        return log_likelihood(user_vectors, item_vectors if stays is None else item_vectors[stays], owner, rows)
 
     def _seen(self, model: Factorization, users: Tensor) -> tuple[Tensor, Tensor]:
-        """What users have seen: (position in `users`, row of the item table) of items that stand, int64 [n] each."""
+        """What users have seen, without removed items: (position in `users`, row of the item table), int64 [n] each."""
         item = model.tables["item"]
-        owner, seen = (held.to(item.weight.device) for held in self.data.train.take(users))
+        owner, seen = (positions.to(item.weight.device) for positions in self.data.train.take(users))
         rows = item.rows_of(seen)
         return owner[rows >= 0], rows[rows >= 0]
 
-    def compared(self, model: Factorization, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        """What the softmax is taken of: vectors of users and of all items whose dot products are the logits.
+    def compared_users(self, model: Factorization, users: Tensor) -> Tensor:
+        """The vectors whose dot products with `compared_items` are the logits of the softmax, float32 [n, size].
 
         Args:
-            users, items: as tables have them, float32 [n, dim] and [items, dim].
-
-        Returns:
-            float32 [n, size] and [items, size].
+            users: rows of the table, float32 [n, dim].
         """
-        user_vectors, item_vectors = normalize(users), normalize(items)
+        vectors = normalize(users)
         if model.training and self.config.noise:
-            # The same in every direction, where dropout hits single dimensions: after a turn to principal axes
-            # dropout would hit the one that carries most, and fine-tuning would undo the model.
-            spread = self.config.noise / user_vectors.shape[1] ** 0.5
-            user_vectors = user_vectors + spread * torch.randn_like(user_vectors)
-        return user_vectors / self.config.temperature, item_vectors
+            # Noise has no preferred direction, whereas dropout removes single dimensions: after a rotation to principal
+            # axes it would remove the one that carries most, and fine-tuning would damage the model.
+            spread = self.config.noise / vectors.shape[1] ** 0.5
+            vectors = vectors + spread * torch.randn_like(vectors)
+        return vectors / self.config.temperature
+
+    def compared_items(self, model: Factorization, items: Tensor, rows: Tensor | None) -> Tensor:
+        """The vectors of some items, whose dot products with `compared_users` are the logits, float32 [m, size].
+
+        Args:
+            items: rows of the table, float32 [items, dim].
+            rows: positions in `items`, int64 [m]; None: all.
+        """
+        return normalize(items if rows is None else items[rows])
 
     def settle(self, model: Factorization) -> None:
         for name, table in model.tables.items():
             with torch.no_grad():
-                # At the mean length as it was: under cosines the length of a row sets how far an update turns it,
-                # and a stage that trains on must go on as carefully as the last one ended.
+                # The mean length of the rows stays: under cosines it sets how far an update turns a row, and a stage
+                # that continues training must take steps as small as those the last stage ended with.
                 rows, stays = table.weights(), table.row_mask
                 settled = self.settled(model, name, rows)
                 before, after = rows[stays].norm(dim=1).mean(), settled[stays].norm(dim=1).mean()
                 table.weight.copy_(settled * (before / after.clamp_min(1e-12)))
 
     def settled(self, model: Factorization, name: str, rows: Tensor) -> Tensor:
-        """Rows of a table as they serve, but for one factor for all: float32 [rows, dim]."""
+        """Rows of a table as they are served, up to one common factor: float32 [rows, dim]."""
         settled = normalize(rows)
         if name == "item":
             counts = self._item_counts.to(rows.device)[model.tables["item"].index]
@@ -284,25 +302,25 @@ class RecommenderTask(Task[Factorization, Recommender]):
     def parts(self, model: Factorization, runtime: str = "") -> Parts:
         rows = {name: model.tables[name].index.cpu().numpy().tobytes() for name in ("user", "item")}
         ids = {f"ids.{name}": self._encode_ids(name, index) for name, index in rows.items()}
-        found = super().parts(model, runtime)
-        return dataclasses.replace(found, tensors={**found.tensors, **ids})
+        parts = super().parts(model, runtime)
+        return dataclasses.replace(parts, tensors={**parts.tensors, **ids})
 
     def _encoded_ids(self, name: str, index: bytes) -> np.ndarray[Any, Any]:
-        """The ids of some rows (the bytes of int64 [n]): compressing takes longer than all else that `parts` does."""
+        """Encodes the ids at `index` (the bytes of int64 [n]); cached, as it takes longer than all else in `parts`."""
         ids = {"user": self.data.users, "item": self.data.items}[name]
         return ids.take(np.frombuffer(index, dtype=np.int64)).encode()
 
     def score(self, served: Recommender, split: str, perturbation: str | None = None) -> pd.DataFrame:
-        """One row for every (user, target): columns user, item, rank, popularity, history.
+        """One row for every (user, target item): columns user, item, rank, popularity, history.
 
-        `user` and `item` are positions; `rank` is infinite beyond the longest cut-off. Perturbations and asides are
-        those of `autoprune.recommender.targets`.
+        `user` and `item` are positions; `rank` is infinite beyond the longest cut-off.
+        `autoprune.recommender.targets` defines perturbations and asides.
         """
         targets = self._targets[split]
         if perturbation is not None:
-            if (split, perturbation) not in self._asked:
-                self._asked[split, perturbation] = targets.asked(perturbation)
-            targets = self._asked[split, perturbation]
+            if (split, perturbation) not in self._other_targets:
+                self._other_targets[split, perturbation] = targets.asked(perturbation)
+            targets = self._other_targets[split, perturbation]
         return self._score(served, targets)
 
     def _score(self, served: Recommender, targets: Targets) -> pd.DataFrame:
@@ -310,33 +328,33 @@ class RecommenderTask(Task[Factorization, Recommender]):
         for start in range(0, len(targets.users), step):
             batch = targets.users[start : start + step]
             ids = None if targets.strangers else self.data.users.take(batch.numpy())
-            known = targets.known.of_users(batch)
-            hidden = known if targets.known is targets.seen else targets.seen.of_users(batch)
-            best = torch.from_numpy(served.topk(ids, self.cutoff, histories=known, hidden=hidden))
+            histories = targets.known.of_users(batch)
+            hidden = histories if targets.known is targets.seen else targets.seen.of_users(batch)
+            best = torch.from_numpy(served.topk(ids, self.cutoff, histories=histories, hidden=hidden))
             owner, wanted = targets.wanted.take(batch)
-            found = best[owner] == wanted[:, None]
-            ranks.append(torch.where(found.any(1), found.int().argmax(1) + 1.0, torch.inf))
+            hits = best[owner] == wanted[:, None]
+            ranks.append(torch.where(hits.any(1), hits.int().argmax(1) + 1.0, torch.inf))
             served.pause()
         return targets.rows.assign(rank=torch.cat(ranks).numpy())
 
     def validate(self, model: Factorization) -> float:
         served = Recommender(self.parts(model))
         served.pause = self.pause
-        return self.metrics[self.metric](self._score(served, self._watched))
+        return self.metrics[self.metric](self._score(served, self._validate_targets))
 
     def look(self, served: Recommender, *, closer: bool = False) -> pd.DataFrame:
-        """As `score`, by `LOOK_USERS` users of validation or more, the same for every model."""
-        return self._score(served, self._closer if closer else self._looked)
+        """Like `score`, on at least `LOOK_USERS` users of validation (or all); the same for every model."""
+        return self._score(served, self._closer_targets if closer else self._look_targets)
 
     def workloads(self, served: Recommender) -> dict[str, Callable[[], object]]:
-        """`single`: one user, top 20, with ids and titles; `batch`: the positions of 256 users' top 20."""
+        """`single`: the top 20 of one user with ids and titles; `batch`: the positions of the top 20 of 256 users."""
         draw = np.random.default_rng(0)
         users = self.data.evaluable("validation")
         ids = [self.data.users[int(user)] for user in draw.choice(users, size=256, replace=len(users) < 256)]
-        turn, alone = {"next": 0}, len(ids) - 1  # odd, as every second or fourth request is timed
+        turn, period = {"next": 0}, len(ids) - 1  # odd: with every second or fourth request timed, all users get timed
 
         def single() -> object:
-            turn["next"] = (turn["next"] + 1) % alone
+            turn["next"] = (turn["next"] + 1) % period
             return served.recommend(ids[turn["next"]], k=20)
 
         return {
@@ -345,6 +363,5 @@ class RecommenderTask(Task[Factorization, Recommender]):
         }
 
     def _make_beside(self) -> Beside:
-        known = self.data.train.joined(self.data.validation)
-        titles = self.data.titles
-        return make_beside(users=self.data.users, items=self.data.items, histories=known.in_numpy(), titles=titles)
+        histories = self.data.train.joined(self.data.validation).in_numpy()
+        return make_beside(users=self.data.users, items=self.data.items, histories=histories, titles=self.data.titles)

@@ -1,8 +1,8 @@
-"""The best rows of a table for some queries: exact, by the kernel that is fastest on this machine.
+"""Exact top-k search over the rows of a table, by the kernel that is fastest on this machine.
 
-Which kernel that is depends on the processor, the encoding and the number of queries, so it is measured: once for a
-machine and a shape of table, in tens of milliseconds, and remembered in a file of the user's cache. Small tables are
-not worth measuring; they are scored in full.
+The fastest kernel depends on the processor, the encoding and the number of queries, so kernels are timed: once for each
+machine and shape of table, in tens of milliseconds. A file in the user's cache keeps the result. Small tables are not
+worth timing; all their rows are scored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from autoprune.artifacts.served import Threads
 from autoprune.errors import AutopruneError
 from autoprune.extras import has
-from autoprune.machine import processor, threads, version_of
+from autoprune.machine import at_once, processor, threads, version_of
 from autoprune.packing import PackedTable
 from autoprune.packing.arrays import Array, namespace, numpy_of, tensor_of
 from autoprune.packing.ids import Draw, Rows
@@ -34,20 +34,23 @@ if TYPE_CHECKING:
     from autoprune.recommender.kernels import Kernel
 
 LARGE = 2**22
-"""Values of a table from which on kernels are measured; below, scoring in full takes about a millisecond or less."""
+"""Kernels are timed for tables of at least so many values; scoring all of a smaller one takes at most about 1 ms."""
 
 SIZES = (1, FEW_QUERIES)
-"""Numbers of queries that are measured; any number goes by the largest of these that it reaches."""
+"""Numbers of queries to time; other numbers use the kernel of the largest size that is not larger."""
 
 ROUNDS, K = 4, 100
 CLEARLY = 0.9
-"""Of the plain time: what a kernel must stay below to be used. Ties go to the plain path."""
+"""A kernel is used only if it takes less than this share of the plain path's time."""
+
+QUERIES, SCORES = 256, 2**24
+"""Queries per block on a CPU: QUERIES, or as many as SCORES scores (64 MB) allow if that is more."""
 
 SPARE = 32
-"""Candidates beyond k and a half: too few, and the k-th best score does not reach the bound on what is left out."""
+"""Candidates beyond 1.5 k. With too few, the k-th best score is often below the bound on the rows left out."""
 
 PLAIN, TORCH = "plain", "torch"
-"""Every row is scored: by the table as it is, or by torch, on its own memory."""
+"""Both score every row: the table as it is, or the same table in torch."""
 
 KERNELS = (TORCH, "integer_scan", "half_precision")
 
@@ -59,10 +62,10 @@ class Search:
     """Exact top-k over a packed table.
 
     Args:
-        table: what is searched.
-        queries: gives n typical queries, float32 [n, dim]; asked only where kernels are measured.
-        draw: as `Ordering` takes it.
-        kernels: whether others than the plain path may answer.
+        table: the table to search.
+        queries: returns n typical queries, float32 [n, dim]; called only if kernels are timed.
+        draw: see `Ordering`.
+        kernels: whether kernels other than the plain path may be used.
     """
 
     def __init__(
@@ -75,7 +78,7 @@ class Search:
     ) -> None:
         self._threads = Threads()
         self._ordering = Ordering(table, draw)
-        self._twin: Ordering | None = None
+        self._torch_ordering: Ordering | None = None
         self._kernels: dict[str, Kernel] = {}
         self._choice: dict[int, str] = dict.fromkeys(SIZES, PLAIN)
         if not (may_choose(table) and kernels):
@@ -90,21 +93,21 @@ class Search:
         self._make([name for name in dict.fromkeys(remembered.values()) if name != PLAIN])
 
     def _make(self, names: Collection[str]) -> None:
-        """Has the kernels of some names, those of them that can serve the table, and no others."""
+        """Keeps exactly the named kernels, as far as they can serve the table; creates those that are missing."""
         if not names:
             self._kernels = {}
             return
-        from autoprune.recommender.kernels import makers  # here, because it imports torch
+        from autoprune.recommender.kernels import makers  # imported here, because it imports torch
 
-        if self._twin is None:
-            self._twin = self._ordering.of(self._ordering.table.to("cpu"))
-        table = self._twin.table
-        made = {name: make for name, make in makers(table).items() if name in names}
-        self._kernels = {name: self._kernels.get(name) or make(table) for name, make in made.items()}
+        if self._torch_ordering is None:
+            self._torch_ordering = self._ordering.of(self._ordering.table.to("cpu"))
+        table = self._torch_ordering.table
+        wanted = {name: make for name, make in makers(table).items() if name in names}
+        self._kernels = {name: self._kernels.get(name) or make(table) for name, make in wanted.items()}
 
     def __getstate__(self) -> dict[str, Any]:
-        """For another process, which makes its own kernels where it can use any."""
-        return {**self.__dict__, "_kernels": {}, "_twin": None}
+        """State for another process, which creates its own kernels if it can use any."""
+        return {**self.__dict__, "_kernels": {}, "_torch_ordering": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -118,27 +121,39 @@ class Search:
         return sum(kernel.memory_bytes for kernel in self._kernels.values())
 
     def kernel(self, count: int) -> str:
-        """The name of what answers so many queries at once; in a fork the plain path, for kernels have threads."""
+        """The name of the kernel for so many queries; in a fork the plain path, because kernels have threads."""
         if self._threads.gone:
             return PLAIN
         return self._choice[max(size for size in SIZES if size <= max(count, 1))]
 
     def topk(self, queries: Array, k: int, hidden: Hidden) -> Best:
-        """The k best rows of each query (float32 [n, dim]) that are not hidden."""
+        """The k best rows that are not hidden for each query (float32 [n, dim]), computed in blocks of queries."""
+        table = self._ordering.table
+        step = at_once(table.like.device, 4 * table.rows, usual=max(QUERIES, SCORES // max(table.rows, 1)))
+        if len(queries) <= step:
+            return self._block(queries, k, hidden)
+        blocks = []
+        for start in range(0, len(queries), step):
+            in_block = (hidden.query >= start) & (hidden.query < start + step)
+            block_hidden = Hidden(hidden.query[in_block] - start, hidden.row[in_block])
+            blocks.append(self._block(queries[start : start + step], k, block_hidden))
+        return Best(*map(namespace(queries).concatenate, zip(*blocks, strict=True)))
+
+    def _block(self, queries: Array, k: int, hidden: Hidden) -> Best:
         return self._answer(self.kernel(len(queries)) if len(queries) else PLAIN, queries, k, hidden)
 
     def _answer(self, name: str, queries: Array, k: int, hidden: Hidden) -> Best:
         if name == PLAIN:
             return plain(self._ordering, queries, k, hidden)
-        import torch  # here, because only kernels need it
+        import torch  # imported here, because only kernels need it
 
-        assert self._twin is not None, "whoever has a kernel has the table in torch"
-        asked, unseen = tensor_of(queries), Hidden(*map(tensor_of, hidden))
+        assert self._torch_ordering is not None, "kernels are created with the table in torch"
+        queries, hidden = tensor_of(queries), Hidden(*map(tensor_of, hidden))
         with torch.inference_mode():
             if name in self._kernels:
-                best = rescored(self._twin, self._kernels[name], asked, k, unseen)
+                best = rescored(self._torch_ordering, self._kernels[name], queries, k, hidden)
             else:
-                best = plain(self._twin, asked, k, unseen)
+                best = plain(self._torch_ordering, queries, k, hidden)
         return Best(*map(numpy_of, best))
 
     def _fastest(self, queries: Array) -> str:
@@ -150,7 +165,7 @@ class Search:
 
 
 def plain(ordering: Ordering, queries: Array, k: int, hidden: Hidden) -> Best:
-    """Scores every row."""
+    """The best rows by the scores of all rows."""
     scores = ordering.table.scores(queries)
     if len(queries) == 1:
         scores[0, hidden.row] = -math.inf
@@ -160,10 +175,10 @@ def plain(ordering: Ordering, queries: Array, k: int, hidden: Hidden) -> Best:
 
 
 def rescored(ordering: Ordering, kernel: Kernel, queries: Array, k: int, hidden: Hidden) -> Best:
-    """Scores what a kernel proposes; a query whose proposal may lack one of the best is answered by `plain`.
+    """Scores a kernel's candidates exactly; `plain` answers queries whose candidates may lack one of the best rows.
 
-    The k-th score found is compared with the kernel's bound on all other rows. So the answers are those of `plain`:
-    the same rows in the same order. All arrays are torch's.
+    These are the queries whose k-th best score does not clearly exceed the bound on all other rows. So the result is
+    that of `plain`: the same rows in the same order. All arrays are torch tensors.
     """
     torch, table = namespace(queries), ordering.table
     k = min(k, table.rows)
@@ -171,33 +186,33 @@ def rescored(ordering: Ordering, kernel: Kernel, queries: Array, k: int, hidden:
     if rows.shape[1] < k:
         return plain(ordering, queries, k, hidden)
     scores = torch.empty(rows.shape)
-    out = torch.zeros(table.rows + 1, dtype=torch.bool)  # row -1, which stands for none, is the last
-    out[-1] = True
+    is_excluded = torch.zeros(table.rows + 1, dtype=torch.bool)  # the last entry is for row -1, an empty place
+    is_excluded[-1] = True
     order = hidden.query.argsort(stable=True)
     ends = torch.searchsorted(hidden.query[order], torch.arange(len(queries) + 1)).tolist()
-    for at in range(len(queries)):
-        own = hidden.row[order[ends[at] : ends[at + 1]]]
-        out[own] = True
-        torch.mv(table.decode(rows[at].clamp_min(0)), queries[at], out=scores[at])
-        scores[at].masked_fill_(out[rows[at]], -math.inf)
-        out[own] = False
+    for query in range(len(queries)):
+        hidden_rows = hidden.row[order[ends[query] : ends[query + 1]]]
+        is_excluded[hidden_rows] = True
+        torch.mv(table.decode(rows[query].clamp_min(0)), queries[query], out=scores[query])
+        scores[query].masked_fill_(is_excluded[rows[query]], -math.inf)
+        is_excluded[hidden_rows] = False
     best = ordering.best(queries, scores, k, rows=rows)
-    # what is left out may be as good as the last, and come before it
+    # a row that was not proposed may score as high as the k-th and precede it in the order of ties
     (missed,) = torch.where((best.scores[:, -1] - ordering.doubts(queries) <= bound) & (bound > -math.inf))
     if len(missed):
         place = torch.full((len(queries),), -1)
         place[missed] = torch.arange(len(missed))
-        concerned = place[hidden.query] >= 0
-        again = plain(ordering, queries[missed], k, Hidden(place[hidden.query[concerned]], hidden.row[concerned]))
-        best.scores[missed], best.rows[missed] = again
+        of_missed = place[hidden.query] >= 0
+        exact = plain(ordering, queries[missed], k, Hidden(place[hidden.query[of_missed]], hidden.row[of_missed]))
+        best.scores[missed], best.rows[missed] = exact
     return best
 
 
 def fastest(calls: Mapping[str, Callable[[], object]], *, clock: Callable[[], float] = time.perf_counter) -> str:
-    """The name of the fastest call by its least time, or `plain` where none is clearly faster.
+    """The name of the call with the shortest time, or `plain` if none is clearly faster.
 
-    In turns, so that a machine's mood hits all alike. Whatever disturbs a call makes it slower: of a few times on a
-    busy machine the least says most, and the first turn, which fills caches, does no harm.
+    Calls take turns, so that changes in the machine's load affect all. Disturbances only make a call slower, so the
+    shortest of a few times is the most reliable one; and the first round, which fills caches, does no harm.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(ROUNDS):
@@ -205,13 +220,13 @@ def fastest(calls: Mapping[str, Callable[[], object]], *, clock: Callable[[], fl
             start = clock()
             call()
             times[name].append(clock() - start)
-    least = {name: min(taken) for name, taken in times.items()}
-    best = min(least, key=lambda name: least[name])
-    return best if least[best] < CLEARLY * least[PLAIN] else PLAIN
+    shortest = {name: min(seconds) for name, seconds in times.items()}
+    best = min(shortest, key=lambda name: shortest[name])
+    return best if shortest[best] < CLEARLY * shortest[PLAIN] else PLAIN
 
 
 def may_choose(table: PackedTable) -> bool:
-    """Whether a table is large enough for a choice, on the CPU, and torch is there to choose."""
+    """Whether other kernels than the plain path may be used: for large tables on a CPU, if torch is installed."""
     wanted = os.environ.get(VARIABLE, "fastest")
     if wanted not in ("fastest", PLAIN):
         raise AutopruneError(f"{VARIABLE}: fastest or plain must be given, but got {wanted!r}.")
@@ -220,7 +235,7 @@ def may_choose(table: PackedTable) -> bool:
 
 
 def _key(table: PackedTable) -> str:
-    """Names what the choice depends on."""
+    """A hash of everything that the choice of kernels depends on."""
     facts: list[object] = [processor(), threads(), VERSION, np.__version__, version_of("torch"), SIZES]
     facts += [version_of("faiss-cpu", "faiss-gpu", "faiss"), KERNELS]
     facts += [table.rows, table.dim, table.bits, table.pattern, table.memory_bytes]
@@ -228,16 +243,16 @@ def _key(table: PackedTable) -> str:
 
 
 def _recall(key: str) -> dict[int, str] | None:
-    """What was chosen before; None if nothing was, or if the file does not say so plainly."""
+    """The remembered choice; None if there is none, or if its file is invalid."""
     try:
-        found = json.loads((cache_folder("kernels") / f"{key}.json").read_bytes())
-        choice = {size: found[str(size)] for size in SIZES}
+        content = json.loads((cache_folder("kernels") / f"{key}.json").read_bytes())
+        choice = {size: content[str(size)] for size in SIZES}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return choice if all(name in (PLAIN, *KERNELS) for name in choice.values()) else None
 
 
 def _remember(key: str, choice: Mapping[int, str]) -> None:
-    """Writes a choice down. A cache that cannot be written costs a measurement at every load."""
+    """Saves a choice. If the cache cannot be written, kernels are timed at every load."""
     content = json.dumps({str(size): name for size, name in choice.items()}).encode()
     keep(cache_folder("kernels") / f"{key}.json", lambda file: file.write(content))

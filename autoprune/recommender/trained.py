@@ -1,4 +1,4 @@
-"""A model that somebody else trained: two tables and perhaps biases, found by their names or by their shapes."""
+"""Reads a model trained elsewhere: two tables and perhaps biases, found by their names or shapes."""
 
 from __future__ import annotations
 
@@ -17,39 +17,40 @@ from autoprune.recommender.pieces import GLOBAL, SIDES, Pieces
 from autoprune.recommender.sides import Numbers, Side, Trained, of_length_one, unfolded
 
 
-def read_trained(told: ModelFiles, *, counts: Mapping[str, int]) -> Trained:
+def read_trained(config: ModelFiles, *, counts: Mapping[str, int]) -> Trained:
     """The model in a folder or a file.
 
     Args:
-        counts: how many users and items the data has, by which tables without a telling name are found.
+        config: the files and names of the model.
+        counts: numbers of users and items in the data, which identify tables whose names do not.
 
     Raises:
-        AutopruneError: something is missing, ambiguous or damaged; with the place.
+        AutopruneError: something is missing, ambiguous or damaged.
     """
-    assert told.path is not None, "whoever brings a model says where it lies"
-    pieces = Pieces.of(Path(told.path))
-    names, notes = _tables(told, pieces, counts)
-    sides = {side: _side(told, pieces, side, names[side]) for side in SIDES}
+    assert config.path is not None, "a trained model has a path"
+    pieces = Pieces.of(Path(config.path))
+    names, notes = _tables(config, pieces, counts)
+    sides = {side: _side(config, pieces, side, names[side]) for side in SIDES}
     _check_widths(sides)
-    _check_rest(told, pieces, names)
-    constant = _constant(told, pieces)
-    if told.score == "cosine":
+    _check_rest(config, pieces, names)
+    constant = _constant(config, pieces)
+    if config.score == "cosine":
         sides = {name: of_length_one(side) for name, side in sides.items()}
         notes.append("rows are brought to length 1, so that dot products are the cosines")
     else:
-        sides, said = unfolded(sides)
-        notes += said
-    said = [f"biases of {name}s" for name, side in sides.items() if side.bias is not None]
-    said += ["a bias of all"] if constant else []
-    notes += [f"{', '.join(said)} are added to scores"] if said else []
+        sides, unfolded_notes = unfolded(sides)
+        notes += unfolded_notes
+    biases = [f"biases of {name}s" for name, side in sides.items() if side.bias is not None]
+    biases += ["a bias of all"] if constant else []
+    notes += [f"{', '.join(biases)} are added to scores"] if biases else []
     return Trained(user=sides["user"], item=sides["item"], constant=constant, notes=tuple(notes))
 
 
-def _tables(told: ModelFiles, pieces: Pieces, counts: Mapping[str, int]) -> tuple[dict[str, str], list[str]]:
-    """The names of both tables, and what is to be said about how they were found."""
+def _tables(config: ModelFiles, pieces: Pieces, counts: Mapping[str, int]) -> tuple[dict[str, str], list[str]]:
+    """The names of both tables, and notes on how they were found."""
     found: dict[str, str] = {}
     for side in SIDES:
-        given = getattr(told, side)
+        given = getattr(config, side)
         alike = [given] if given else pieces.alike(side, dims=(2,))
         if len(alike) > 1:
             raise AutopruneError(
@@ -70,7 +71,7 @@ def _tables(told: ModelFiles, pieces: Pieces, counts: Mapping[str, int]) -> tupl
         ]
         if len(fit) != 1 or fit[0] in found.values():
             raise AutopruneError(
-                f"task.model: the table of {side}s is not to be told from its name in {pieces.place}, and "
+                f"task.model: no name in {pieces.place} says which is the table of {side}s, and "
                 f"{len(fit) or 'no'} arrays have {rows:,} rows. It holds: {pieces.shapes()}. Name it: "
                 f"task.model.{side}=NAME"
             )
@@ -78,38 +79,38 @@ def _tables(told: ModelFiles, pieces: Pieces, counts: Mapping[str, int]) -> tupl
     return found, [f"{found[side]} is taken for the {side}s by its number of rows" for side in sought]
 
 
-def _side(told: ModelFiles, pieces: Pieces, side: str, name: str) -> Side:
-    """One of both tables with its ids and biases."""
+def _side(config: ModelFiles, pieces: Pieces, side: str, name: str) -> Side:
+    """The table of users or items with its ids and biases."""
     key, where = f"task.model.{side}", f"{pieces.place}: {name}"
-    held, ids_name = pieces.named(name, key), getattr(told, f"{side}_ids")
+    piece, ids_name = pieces.named(name, key), getattr(config, f"{side}_ids")
     if ids_name is None:
         alike = pieces.alike(f"{side}_ids", dims=(1,))
         if len(alike) > 1:
             raise AutopruneError(f"{key}_ids: {pieces.place} holds several: {', '.join(alike)}; name one.")
         ids_name = alike[0] if alike else None
-    if isinstance(held, Path):
+    if isinstance(piece, Path):
         ids = pieces.named(ids_name, f"{key}_ids") if ids_name else None
         if ids is not None and not isinstance(ids, Path):
             raise AutopruneError(
-                f"{key}_ids: of a table in a file of its own a file must be named, but got {ids_name!r}."
+                f"{key}_ids: {name} is a file of its own, so its ids must be a file too, but got {ids_name!r}."
             )
-        table = read_table(held, ids=ids)
+        table = read_table(piece, ids=ids)
     else:
         beside = ids_beside(pieces.place / name) if pieces.place.is_dir() and not ids_name else None
         ids_where = str(beside or (pieces.files.get(ids_name or "") or f"{pieces.place}: {ids_name}"))
-        found = read_ids(beside) if beside else _ids(pieces, ids_name) if ids_name else None
-        table = named_rows(held, found, where=where, ids_where=ids_where)
-    return Side(table=table, bias=_bias(told, pieces, side, table))
+        row_ids = read_ids(beside) if beside else _ids(pieces, ids_name) if ids_name else None
+        table = named_rows(piece, row_ids, where=where, ids_where=ids_where)
+    return Side(table=table, bias=_bias(config, pieces, side, table))
 
 
 def _ids(pieces: Pieces, name: str) -> list[str]:
-    held = pieces.named(name, "task.model: ids")
-    return read_ids(held) if isinstance(held, Path) else ids_of(held, f"{pieces.place}: {name}")
+    piece = pieces.named(name, "task.model: ids")
+    return read_ids(piece) if isinstance(piece, Path) else ids_of(piece, f"{pieces.place}: {name}")
 
 
-def _bias(told: ModelFiles, pieces: Pieces, side: str, table: NamedRows) -> Numbers | None:
-    """The biases of a table's rows; None where there are none."""
-    key, given = f"task.model.{side}_bias", getattr(told, f"{side}_bias")
+def _bias(config: ModelFiles, pieces: Pieces, side: str, table: NamedRows) -> Numbers | None:
+    """The biases of a table's rows; None if it has none."""
+    key, given = f"task.model.{side}_bias", getattr(config, f"{side}_bias")
     alike = [given] if given else pieces.alike(f"{side}_bias", dims=(1, 2))
     if len(alike) > 1:
         raise AutopruneError(f"{key}: {pieces.place} holds several: {', '.join(alike)}; name one.")
@@ -120,7 +121,7 @@ def _bias(told: ModelFiles, pieces: Pieces, side: str, table: NamedRows) -> Numb
     array, where = _array(pieces, alike[0], key), f"{pieces.place}: {alike[0]}"
     if array.size != len(table) or array.shape[0] != len(table):
         raise AutopruneError(
-            f"{where}: a bias for each of the {len(table):,} rows of {table.where} must stand there, but it has the "
+            f"{where}: it must have one bias for each of the {len(table):,} rows of {table.where}, but it has the "
             f"shape {list(array.shape)}."
         )
     bias = as_float32(array, where).reshape(-1)
@@ -129,20 +130,20 @@ def _bias(told: ModelFiles, pieces: Pieces, side: str, table: NamedRows) -> Numb
 
 
 def _array(pieces: Pieces, name: str, key: str) -> Array:
-    held = pieces.named(name, key)
-    if isinstance(held, Path):
+    piece = pieces.named(name, key)
+    if isinstance(piece, Path):
         raise AutopruneError(f"{key}: an array must be named (.npy), but got {name!r}.")
-    return held
+    return piece
 
 
-def _constant(told: ModelFiles, pieces: Pieces) -> float:
-    """What is added to all scores; 0 where nothing is."""
-    given = told.global_bias
+def _constant(config: ModelFiles, pieces: Pieces) -> float:
+    """The constant added to all scores; 0 if there is none."""
+    given = config.global_bias
     if given is not None and given not in pieces.arrays:
         try:
             number = float(given)
         except ValueError:
-            number = _one(_array(pieces, given, "task.model.global_bias"), given, pieces)
+            number = _single_number(_array(pieces, given, "task.model.global_bias"), given, pieces)
         if not np.isfinite(number):
             raise AutopruneError(f"task.model.global_bias: a finite number must be given, but got {given}.")
         return number
@@ -155,13 +156,13 @@ def _constant(told: ModelFiles, pieces: Pieces) -> float:
             if name.lower().removesuffix(".npy") in GLOBAL and array.size == 1
         ]
     )
-    return _one(pieces.arrays[alike[0]], alike[0], pieces) if len(alike) == 1 else 0.0
+    return _single_number(pieces.arrays[alike[0]], alike[0], pieces) if len(alike) == 1 else 0.0
 
 
-def _one(array: Array, name: str, pieces: Pieces) -> float:
+def _single_number(array: Array, name: str, pieces: Pieces) -> float:
     where = f"{pieces.place}: {name}"
     if array.size != 1:
-        raise AutopruneError(f"{where}: one number must stand there, but it has the shape {list(array.shape)}.")
+        raise AutopruneError(f"{where}: it must be one number, but it has the shape {list(array.shape)}.")
     number = as_float32(array, where).reshape(1)
     check_finite(number, None, where=where)
     return float(number[0])
@@ -176,15 +177,15 @@ def _check_widths(sides: Mapping[str, Side]) -> None:
         )
 
 
-def _check_rest(told: ModelFiles, pieces: Pieces, names: Mapping[str, str]) -> None:
-    """Refuses a model with more weights than are used, unless people have said which are the tables."""
-    if pieces.place.is_dir() or (told.user and told.item):
+def _check_rest(config: ModelFiles, pieces: Pieces, names: Mapping[str, str]) -> None:
+    """Raises if a file has more weights than are used, unless the config names both tables."""
+    if pieces.place.is_dir() or (config.user and config.item):
         return
     used = {
         *names.values(),
         *(pieces.alike(f"{side}_bias", dims=(1, 2))[0] for side in SIDES if pieces.alike(f"{side}_bias", dims=(1, 2))),
     }
-    named = {getattr(told, f"{side}_bias") for side in SIDES} | {told.global_bias}
+    named = {getattr(config, f"{side}_bias") for side in SIDES} | {config.global_bias}
     rest = [
         name
         for name, array in pieces.arrays.items()

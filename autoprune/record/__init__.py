@@ -1,1 +1,1 @@
-"""A study on disk: what it was asked, and every candidate so far."""
+"""A study on disk: its definition, and every candidate so far."""

@@ -1,7 +1,7 @@
-"""Every candidate and what was measured of it: lines of JSON, appended, never changed.
+"""The archive of all candidates with their measurements: lines of JSON, appended, never changed.
 
-A candidate that was measured again has a line again, with one measurement more; the latest line counts, in the
-place of the first.
+A candidate that is measured again gets another line, with one more measurement; its latest line counts, at the position
+of its first.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ from autoprune.measure.measurement import SEARCH, Latency, Measurement
 from autoprune.record.journal import Journal, Turn
 
 BASELINE = "baseline"
-"""The name of the candidate that all others are read against; its number is 0."""
+"""The name of the candidate to which all others are compared; its number is 0."""
 
 TRIAL = "trial"
-"""The name of every candidate that the sampler asked for."""
+"""The name of every candidate that the search found."""
 
 WORDS = "words"
-"""What a candidate's summary is called in the lines of an archive, old ones too."""
+"""The key of a candidate's summary in the lines of an archive, as in older versions."""
 
 LOST = "Bring the file back as the study wrote it, or search anew under another study.name."
-"""The way out where what a study rests on is damaged."""
+"""The way out if a file on which a study depends is damaged."""
 
 ROUNDS = 5
-"""Processes that time each artifact for a verification, unless another number is asked for."""
+"""The default number of processes that time each artifact in a verification."""
 
 
 def processes(measured: Measurement) -> int:
-    """How many processes timed it."""
+    """The number of processes that timed a measurement."""
     return min((max(1, len(timed.rounds)) for timed in measured.latency.values()), default=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A recipe with what came of it.
+    """A recipe with its measurements.
 
     Attributes:
-        number: in the order in which candidates were finished, of those in the making at once in the order in which
-            they were asked for; 0 is the baseline.
+        number: in the order in which candidates were finished or, of those made at the same time, requested; 0 is the
+            baseline.
         name: `baseline`, the name of a preset, or `trial`.
         key: of the plan; equal plans are one candidate.
         recipe: as nested plain values.
         summary: the plan in a few words; `words` in the archive's lines.
-        rejected: the requirements for which it was given up early; empty if it was not.
-        measurements: in the order they were taken; a rejected candidate was measured in part.
+        rejected: why it was given up early; empty if it was not.
+        measurements: in the order in which they were taken; a rejected candidate was measured only in part.
         seconds: that making and measuring it took.
     """
 
@@ -66,19 +66,19 @@ class Candidate:
     seconds: float
 
     def latest(self, purpose: str = SEARCH) -> Measurement:
-        """The latest measurement taken for a purpose, wherever it was."""
+        """The latest measurement for a purpose, on whatever machine."""
         return [found for found in self.measurements if found.purpose == purpose][-1]
 
     def measured(self, purpose: str = SEARCH, *, machine: str) -> Measurement | None:
-        """The latest measurement taken for a purpose on a machine; None where there is none."""
-        there = [found for found in self.measurements if found.purpose == purpose and found.machine == machine]
-        return there[-1] if there else None
+        """The latest measurement for a purpose on a machine; None if there is none."""
+        matching = [found for found in self.measurements if found.purpose == purpose and found.machine == machine]
+        return matching[-1] if matching else None
 
     def beside(self, baseline: Candidate, purpose: str) -> tuple[Measurement, Measurement] | None:
-        """The latest measurement for a purpose, and the baseline's latest; None where one is missing.
+        """The latest measurements of this candidate and of the baseline for a purpose; None if one is missing.
 
-        Both are of one machine if this candidate was measured where the baseline was last; if it was not, only what
-        does not depend on the machine can be compared.
+        Both are from the machine of the baseline's latest measurement, if this candidate was measured there; otherwise
+        only values that do not depend on the machine can be compared.
         """
         purposes = [[found.purpose for found in candidate.measurements] for candidate in (self, baseline)]
         if not all(purpose in taken for taken in purposes):
@@ -87,18 +87,18 @@ class Candidate:
         return self.measured(purpose, machine=reference.machine) or self.latest(purpose), reference
 
     def with_measurement(self, measurement: Measurement) -> Candidate:
-        """The same candidate, measured once more; in place of what was measured for the same purpose on the machine."""
+        """The candidate with a measurement that replaces those for the same purpose on the same machine."""
         place = (measurement.purpose, measurement.machine)
-        kept = [found for found in self.measurements if (found.purpose, found.machine) != place]
-        return dataclasses.replace(self, measurements=(*kept, measurement))
+        others = [found for found in self.measurements if (found.purpose, found.machine) != place]
+        return dataclasses.replace(self, measurements=(*others, measurement))
 
     def here(self, purpose: str, machine: str) -> Candidate | None:
-        """The same candidate, its measurement on a machine made the latest; None where it is, or there is none."""
+        """The candidate with its measurement on a machine made the latest; None if it already is, or there is none."""
         measured = self.measured(purpose, machine=machine)
         return None if measured is None or self.latest(purpose) == measured else self.with_measurement(measured)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The candidate as plain values."""
         measurements = [found.to_json() for found in self.measurements]
         values = {**vars(self), "measurements": measurements}
         return {WORDS if name == "summary" else name: value for name, value in values.items()}
@@ -115,12 +115,12 @@ class Archive:
     """The candidates of a study, in a file that survives a kill at any byte.
 
     Args:
-        path: made on the first `add`.
-        turn: as `autoprune.record.journal.Journal` takes it.
+        path: created on the first `add`.
+        turn: see `autoprune.record.journal.Journal`.
 
     Attributes:
-        candidates: by key, in order of arrival. Where several were in the making at once, that is not the order of
-            their numbers, and after a kill a number can be missing for good.
+        candidates: by key, in order of arrival. If several were made at the same time, that is not the order of their
+            numbers, and after a kill a number can be missing for good.
     """
 
     def __init__(self, path: Path, *, turn: Turn = nullcontext) -> None:
@@ -138,35 +138,35 @@ class Archive:
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise AutopruneError(f"{self.path}:{number}: {self._explained(line, error)}") from error
             if candidate.key not in self.candidates and candidate.number in self._taken:
-                # Older versions gave a number twice after a line was taken out.
+                # Older versions assigned a number twice after a line had been removed.
                 candidate = dataclasses.replace(candidate, number=max(self._taken) + 1)
             self._hold(candidate)
 
     @property
     def baseline(self) -> Candidate | None:
-        """The candidate that all others are read against; None until it is there."""
+        """The candidate to which all others are compared; None before it is measured."""
         return next((one for one in self.candidates.values() if one.number == 0), None)
 
     def _explained(self, line: bytes, error: Exception) -> str:
-        """What is wrong with a line, and the way out: what has cost hours is not to be thrown away."""
+        """What is wrong with a line, and a way out that keeps the other results, which have cost hours."""
         newer = newer_fields(line)
         if newer:
             return f"a newer version wrote the line: {', '.join(newer)} is unknown to this one. Update autoprune."
         if self.baseline is None:
-            return f"the line of the baseline, which all others are read against, is damaged ({error}). {LOST}"
-        return f"the line is no candidate ({error}); take it out to go on without it."
+            return f"the line of the baseline, to which all others are compared, is damaged ({error}). {LOST}"
+        return f"the line is not a candidate ({error}); remove it to go on without it."
 
     def add(self, candidate: Candidate) -> None:
-        """Appends a candidate, or one that is known with more measurements; when this returns it is on disk."""
+        """Appends a candidate, or a known one with more measurements; it is on disk when this returns."""
         with self._journal.turn():
             self.refresh()
             self._append(candidate)
 
     def keep(self, candidate: Candidate) -> Candidate:
-        """As `add`, of one that was just made: it has the next number, but for the baseline, which has 0.
+        """Adds a candidate that was just made and assigns its number: the next one, or 0 for the baseline.
 
         Returns:
-            The candidate as it is archived: another process may have been first.
+            The candidate as it is archived; another process may have archived it first.
         """
         with self._journal.turn():
             self.refresh()
@@ -188,7 +188,7 @@ def _read(line: bytes) -> Candidate:
     """The candidate that a line describes.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError, RecursionError: it describes none.
+        ValueError, KeyError, TypeError, AttributeError, RecursionError: the line does not describe a candidate.
     """
     candidate = Candidate.from_json(json.loads(line))
     whole = candidate.rejected or all(found.is_whole for found in candidate.measurements)
@@ -201,7 +201,7 @@ def _read(line: bytes) -> Candidate:
 
 
 def newer_fields(line: bytes) -> list[str]:
-    """The fields that a newer version gave a line: unknown ones, where none that is known is missing."""
+    """Unknown fields of a line, which a newer version wrote; empty if a known field is missing."""
     try:
         content = json.loads(line)
         measured = content["measurements"]

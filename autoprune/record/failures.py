@@ -1,4 +1,4 @@
-"""Recipes that were to be made and came to nothing, each with its reason; lines of JSON, only appended."""
+"""Recipes that failed when they were made, each with its reason: lines of JSON, only appended."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from autoprune.fits import fits
 from autoprune.record.journal import Journal, Turn
 
 FAILED = "failed.jsonl"
-"""Their file in a study's folder."""
+"""The file of failures in a study's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A recipe of which no candidate came. A search that is run again tries it again.
+    """A recipe that failed; a resumed search tries it again.
 
     Attributes:
         name: of a preset, or `trial`.
         key: of the plan.
         recipe: as nested plain values.
         summary: the plan in a few words.
-        reason: why nothing came of it.
+        reason: why it failed.
     """
 
     name: str
@@ -41,11 +41,11 @@ class Failures:
     """The failures of a study.
 
     Args:
-        path: made on the first `add`. What cannot be read is left out: nothing rests on it.
-        turn: as `autoprune.record.journal.Journal` takes it.
+        path: created on the first `add`. Lines that cannot be read are skipped, since nothing depends on them.
+        turn: see `autoprune.record.journal.Journal`.
 
     Attributes:
-        found: the latest of each plan, by key.
+        found: the latest failure of each plan, by key.
     """
 
     def __init__(self, path: Path, *, turn: Turn = nullcontext) -> None:
@@ -65,14 +65,14 @@ class Failures:
                 self.found[failure.key] = failure
 
     def add(self, failure: Failure) -> None:
-        """Appends a failure; when this returns it is on disk."""
+        """Appends a failure; it is on disk when this returns."""
         with self._journal.turn():
             self.refresh()
             self._journal.append([json.dumps(dataclasses.asdict(failure), separators=(",", ":"))])
         self.found[failure.key] = failure
 
     def text(self, made: Collection[str]) -> str:
-        """How many came to nothing, and why most did; empty where all have been made since.
+        """How many recipes failed, and the most frequent reason; empty if all have been made since.
 
         Args:
             made: keys of the candidates that are archived.
@@ -82,4 +82,4 @@ class Failures:
             return ""
         count, (reason, _) = reasons.total(), reasons.most_common(1)[0]
         recipes, most = ("recipe", "") if count == 1 else ("recipes", ", most often")
-        return f"{count} {recipes} came to nothing{most}: {reason}\n  {self.path} has each with its reason."
+        return f"{count} {recipes} failed{most}: {reason}\n  {self.path} lists them with their reasons."

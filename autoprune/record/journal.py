@@ -1,4 +1,4 @@
-"""Lines that are only appended, in files that survive a kill at any byte; several processes may append in turn."""
+"""Files of lines that are only appended and survive a kill at any byte; several processes may append in turn."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from pathlib import Path
 from autoprune.errors import doing
 
 Turn = Callable[[], AbstractContextManager[object]]
-"""A context within which no other process appends."""
+"""A context in which no other process appends."""
 
 
 class Journal:
     """The lines of a file.
 
-    Whoever appends reads what others have appended first, within the same turn. A last line that was torn by a kill,
-    or is being written, is left out; the next line takes its place.
+    Before appending, a process must read what others have appended, within the same turn. A last line that was torn by
+    a kill, or is still being written, is ignored; the next line overwrites it.
 
     Args:
-        path: made when the first line is appended.
-        turn: taken to append; by default this process alone appends.
+        path: created when the first line is appended.
+        turn: a context to enter for appending; by default this process alone appends.
     """
 
     def __init__(self, path: Path, *, turn: Turn = nullcontext) -> None:
         self.path, self.turn = path, turn
-        self._bytes = self._lines = 0  # that were read, or appended here
+        self._bytes = self._lines = 0  # read, or appended here
 
     def news(self) -> list[tuple[int, bytes]]:
-        """The lines that were not read yet, each with its number from 1."""
+        """The lines that have not been read yet, each with its number, counted from 1."""
         with doing(f"{self.path} cannot be read"):
             if not self.path.exists():
                 return []
@@ -42,13 +42,13 @@ class Journal:
         return list(enumerate(lines, start=first))
 
     def append(self, lines: Iterable[str]) -> None:
-        """Appends lines in a turn in which all news were read; when this returns they are on disk."""
+        """Appends lines, in a turn in which all news have been read; they are on disk when this returns."""
         encoded = [line.encode() for line in lines]
         if not encoded:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
-            file.truncate(self._bytes)  # without a torn line
+            file.truncate(self._bytes)  # removes a torn line
             file.write(b"".join(line + b"\n" for line in encoded))
             file.flush()
             os.fsync(file.fileno())
@@ -60,5 +60,5 @@ class Journal:
 
 
 def whole_lines(path: Path) -> list[bytes]:
-    """The terminated lines of a file that is only appended to; none where there is no file."""
+    """The complete lines of a file that is only appended to; none if there is no file."""
     return [line for _, line in Journal(path).news()]

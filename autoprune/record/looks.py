@@ -1,7 +1,7 @@
-"""Looks: what recipes promised at a glance, in memory, before anything was made; lines of JSON, only appended.
+"""Looks: quick estimates of recipes, taken in memory before anything is made; lines of JSON, only appended.
 
-A look is no measurement. It asks a part of the validation data for the main metrics alone, of a model that was not
-saved; nothing is timed. By looks a search chooses what is worth making; the front is made of measurements.
+A look is not a measurement: it scores a model that is not saved, by the main metrics on a part of the validation data,
+and times nothing. Looks decide which recipes are worth making; the front consists of measurements.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ LOOKS = "looks.jsonl"
 """The file of looks in a study's folder …"""
 
 CLOSER_LOOKS = "closer_looks.jsonl"
-"""… and that of looks that asked more: they are read against a look at the dense model that asked as much."""
+"""… and that of closer looks, which use more data: they are compared to a closer look at the dense model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What a recipe promised.
+    """A quick estimate of a recipe.
 
     Attributes:
         number: in the order in which looks were taken; 0 is the dense model.
-        key: of the plan that the recipe describes when it is trained to the end.
+        key: of the recipe's plan, fully trained.
         recipe: as nested plain values.
         summary: the plan in a few words.
         epochs, of_epochs: that it was trained for, and that its recipe asks for.
-        units: users (pairs, queries) that were asked.
-        quality: by metric, then by slice (`all` is every row); empty where it failed.
-        counts: units that each of these rests on; of the dense model's look alone, by which others are read.
-        near: how near answers were to the dense model's, by the main metric that this foretells
-            (`autoprune.fronts.shrinkage`); nothing where that is not known.
-        errors: standard error of a metric's ratio to the dense model's, by a paired comparison; where it is known.
-        size_bytes: of what the model needs to answer, if it were saved; 0 where it failed.
-        vector_bytes: of the vector that is stored of each text, where users store any.
-        products: multiplications that one request takes, by the shapes alone; stands for latency, which is not timed.
-        seconds: that it took.
-        failed: why nothing came of it; empty if something did.
+        units: users (pairs, queries) that it scored.
+        quality: by metric, then by slice (`all` is every row); empty if it failed.
+        counts: units behind each of these values; only in the dense model's look, which the others refer to.
+        near: nearness of the answers to the dense model's, by the main metric that it predicts
+            (`autoprune.fronts.shrinkage`); empty if it is unknown.
+        errors: standard error of each metric's ratio to the dense model's, by a paired comparison; if it is known.
+        size_bytes: of what the saved model would need to answer; 0 if it failed.
+        vector_bytes: size of each text's stored vector; None if no vectors are stored.
+        products: multiplications per request, by the shapes alone; a proxy for latency, which is not timed.
+        seconds: that the look took.
+        failed: why it failed; empty if it did not.
     """
 
     number: int
@@ -69,15 +69,15 @@ class Look:
 
     @property
     def done(self) -> bool:
-        """Whether the recipe was trained to the end, so that it can be made as it was looked at."""
+        """Whether the recipe was fully trained, so that it can be made as it was looked at."""
         return self.epochs == self.of_epochs
 
     def value(self, metric: str) -> float:
-        """A metric on all rows; nan where there is none."""
+        """A metric on all rows; NaN if there is none."""
         return self.quality.get(metric, {}).get(WHOLE, math.nan)
 
     def measurement(self) -> Measurement:
-        """In the form in which readings are taken; nothing in it was timed."""
+        """The look in the form of a measurement, for readings; nothing in it was timed."""
         return Measurement(
             split="validation",
             purpose=SEARCH,
@@ -98,8 +98,8 @@ class Looks:
     """The looks of a study, in a file that survives a kill at any byte.
 
     Args:
-        path: made on the first `add`.
-        turn: as `autoprune.record.journal.Journal` takes it.
+        path: created on the first `add`.
+        turn: see `autoprune.record.journal.Journal`.
 
     Attributes:
         found: by key of the plan and epochs trained, in order of arrival.
@@ -121,7 +121,7 @@ class Looks:
                     raise ValueError("a value is of another type than was written")
             except (ValueError, TypeError, RecursionError) as error:
                 raise AutopruneError(
-                    f"{self.path}:{number}: the line is no look ({error}); take it out, and what it held is looked at "
+                    f"{self.path}:{number}: the line is not a look ({error}); remove it, and its recipe is looked at "
                     "again."
                 ) from error
             self._hold(look)
@@ -131,19 +131,19 @@ class Looks:
 
     @property
     def dense(self) -> Look | None:
-        """The look at the dense model, which all others are read against; None until it is there."""
+        """The look at the dense model, to which all others are compared; None before it is taken."""
         return next((look for look in self.found.values() if look.number == 0), None)
 
     def add(self, *looks: Look) -> None:
-        """Appends looks; when this returns they are on disk."""
+        """Appends looks; they are on disk when this returns."""
         with self._journal.turn():
             self.refresh()
             self._append(looks)
 
     def keep(self, *looks: Look) -> None:
-        """As `add`, of looks that were just taken: they have the next numbers, but for the dense model's, which has 0.
+        """Adds looks that were just taken and assigns their numbers: the next ones, or 0 for the dense model's.
 
-        What another process was first to look at is left as it is.
+        A look that another process has already recorded is left as it is.
         """
         with self._journal.turn():
             self.refresh()
@@ -167,7 +167,7 @@ class Looks:
 
 
 def _plain(look: Look) -> Mapping[str, Any]:
-    """What differs from the defaults."""
+    """A look as plain values, without those that have their defaults."""
     optional = vars(Look(number=0, key="", recipe={}, summary=""))
     required = ("number", "key", "recipe", "summary")
     return {name: value for name, value in vars(look).items() if name in required or value != optional[name]}

@@ -1,4 +1,4 @@
-"""A candidate as its study sees it."""
+"""Points: the candidates of a study, with their readings."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from autoprune.artifacts.formats import OWN, Obstacle, find_format
 from autoprune.artifacts.manifest import read_manifest
 from autoprune.errors import AutopruneError
 from autoprune.measure.measurement import SEARCH, VERIFY
-from autoprune.measure.reading import SURE, Reading
+from autoprune.measure.reading import Reading
 from autoprune.record.archive import Candidate
 
-if TYPE_CHECKING:  # to look at a front nobody should wait for torch
+if TYPE_CHECKING:  # importing torch takes long, and showing a front does not need it
     from autoprune.artifacts.served import Served
 
 REJECTED = Obstacle(reason="it was rejected")
@@ -27,15 +27,15 @@ UNREADABLE = Obstacle(reason="its artifact is gone or damaged")
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A candidate as its study sees it.
+    """A candidate of a study, with its readings.
 
     Attributes:
         candidate: recipe and measurements.
-        found: its readings against the baseline, as the search took them: quality on validation data. Latency that the
-            search did not time is the verification's.
-        folder: where its artifact lies.
-        verified: its readings as `autoprune verify` took them: quality on test data; empty where it did not.
-        draws: bootstrapped ratios of the main metric on test data, drawn alike for all that were verified.
+        found: its readings in the search: quality on validation data. If the search did not time latency, these are
+            the latencies of the verification.
+        folder: of its artifact.
+        verified: its readings in the verification: quality on test data; empty if it was not verified.
+        draws: bootstrapped ratios of the main metric on test data; the samples are the same for all verified points.
     """
 
     candidate: Candidate
@@ -46,22 +46,22 @@ class Point:
 
     @property
     def number(self) -> int:
-        """Of the candidate."""
+        """The number of the candidate."""
         return self.candidate.number
 
     @property
     def known(self) -> dict[str, Reading]:
-        """The readings to go by: the verified ones where there are any."""
+        """The readings that count: the verified ones if there are any."""
         return self.verified or self.found
 
     @property
     def searched(self) -> dict[str, Reading]:
-        """What the search itself read: `found` without latencies that are the verification's."""
+        """The readings of the search itself: `found` without latencies of the verification."""
         return {name: reading for name, reading in self.found.items() if reading is not self.verified.get(name)}
 
     @property
     def busy(self) -> bool:
-        """Whether the latencies to go by were timed while the machine was busy with other work."""
+        """Whether the latencies that count were timed while the machine was busy with other work."""
         return self.candidate.latest(VERIFY if self.verified else SEARCH).busy
 
     def obstacles(self, format: str) -> list[Obstacle]:
@@ -83,7 +83,7 @@ class Point:
         """The artifact, ready to answer.
 
         Raises:
-            AutopruneError: it is gone, or damaged.
+            AutopruneError: it is missing or damaged.
         """
         from autoprune.artifacts import artifact
 
@@ -94,10 +94,12 @@ class Point:
         """Copies the artifact to a new folder, or writes it there in another format.
 
         Args:
-            bare: whether what lies beside the model is left out, such as titles and histories.
+            to: the new folder.
+            format: one of the formats of `--format`.
+            bare: whether to leave out the `beside` part, such as titles and histories.
 
         Raises:
-            AutopruneError: the folder exists, there is no such format, or the artifact has no such form or is gone.
+            AutopruneError: the folder exists, the format is unknown or can't hold the artifact, or that is missing.
         """
         form = find_format(format, bare=bare)
         self._check_kept("--to", str(Path(to)), *["--format", format] * (format != OWN), *["--bare"] * bare)
@@ -105,29 +107,33 @@ class Point:
         return Path(to)
 
     def _check_kept(self, *flags: str) -> None:
-        """Says what makes an artifact again that was deleted because its candidate could not win.
+        """Raises an error if the artifact was deleted because its candidate could not win.
 
         Args:
-            flags: of `pick`, which does so.
+            flags: of the `pick` command that rebuilds it.
+
+        Raises:
+            AutopruneError: the artifact is missing; the message has the command.
         """
         if self.folder.exists():
             return
         if self.candidate.rejected:
-            raise AutopruneError(f"candidate {self.number} was rejected and has no artifact; take another.")
+            raise AutopruneError(f"candidate {self.number} was rejected and has no artifact; choose another.")
         pick = shlex.join(["autoprune", "pick", str(self.folder.parent.parent), str(self.number), *flags])
         raise AutopruneError(
-            f"the artifact of candidate {self.number} is gone: {str(self.folder)!r}. What makes it again:\n  {pick}"
+            f"the artifact of candidate {self.number} is missing: {str(self.folder)!r}; to rebuild it:\n  {pick}"
         )
 
 
 def columns(point: Point, names: Iterable[str]) -> dict[str, float]:
-    """Readings of a point as columns of a table: value and ratio of each, and verified ones where there are any.
+    """Readings of a point as columns of a table: the value and ratio of each, also verified ones.
 
-    A verified ratio has the interval of its re-measurement beside it, in `…_low` and `…_high`, unless that says
-    nothing; and what the true one is not worse than, with 95 % confidence (one-sided), in `…_bound`.
+    For a verified ratio, `…_low` and `…_high` are the interval of a second measurement, unless it is too wide to say
+    anything, and `…_bound` is the bound of the true ratio.
 
     Args:
-        names: of the readings; `quality` is left out, for it is another name of a metric.
+        point: whose readings.
+        names: of the readings; `quality` is left out, because it is another name of a metric.
     """
     row: dict[str, float] = {}
     kept = [name for name in names if name != "quality" and name in point.found]
@@ -136,17 +142,17 @@ def columns(point: Point, names: Iterable[str]) -> dict[str, float]:
         if name in searched:
             row[name], row[f"{name}_ratio"] = searched[name].value, searched[name].ratio
     for name in kept:
-        if name in point.verified and not name.endswith("_bytes"):  # the same files weigh the same
+        if name in point.verified and not name.endswith("_bytes"):  # sizes are the same as in the search
             label = f"{'verified' if name.startswith('latency_ms') else 'test'}_{name}"
             reading = point.verified[name]
             row[label], row[f"{label}_ratio"] = reading.value, reading.ratio
             if reading.interval and not reading.vague:
                 row[f"{label}_low"], row[f"{label}_high"] = reading.interval
-            if reading.sure:
-                row[f"{label}_bound"] = reading.bound(SURE, upper=name.startswith("latency_ms"))
-    return {name: value for name, value in row.items() if not math.isnan(value)}  # of a slice that nobody is in
+            row[f"{label}_bound"] = reading.sure_bound(upper=name.startswith("latency_ms"))
+    # nan: the slice is empty, or the bound is unknown.
+    return {name: value for name, value in row.items() if not math.isnan(value)}
 
 
 def all_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The columns of all rows, in the order of those that have most; the baseline has no intervals."""
+    """The columns of all rows, in the order of the longest rows; the baseline lacks intervals."""
     return list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))

@@ -1,4 +1,4 @@
-"""A study on disk: what it was asked, and every candidate so far."""
+"""A study on disk: its definition, and every candidate so far."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from autoprune.record.point import Point
 from autoprune.record.unfinished import Unfinished
 
 SHAPING = re.compile(r"(\+{1,2}|~)?(task\b|hydra\.|study\.(seed|device)=)")
-"""Overrides without which a candidate would be another one, or could not be made at all."""
+"""Overrides without which a candidate would be different, or could not be made at all."""
 
 NAMING = re.compile(r"\+{0,2}study\.(name|dir)=")
-"""Overrides that say where the study lies, which may have moved since."""
+"""Overrides that say where the study lies; it may have been moved since."""
 
 
 class Record:
-    """A study that has begun: what it was asked, and every candidate so far.
+    """A study that has begun: its definition, and every candidate so far.
 
     Args:
         folder: `runs/<study>`.
-        archive: by default as it stands on disk.
+        archive: read from disk by default.
 
     Attributes:
-        definition: what the study is, whatever its budget.
-        overrides: what was asked for on top of the defaults.
-        described: its data in a line, for people; of studies of older versions nothing is known.
-        metrics: the main ones, first the one that `quality` means; of studies of older versions that one alone.
-        config_dir: the folder of configs that it was started with, beside the shipped ones, as seen from here.
-        places: where the task's data lies, by override, as seen from here; None of studies of older versions.
-        latency_seconds: for how long each workload is timed; None likewise.
+        definition: what the study is, apart from its budget.
+        overrides: settings on top of the defaults.
+        described: its data in one line, for people; empty for studies of older versions.
+        metrics: the main metrics, first the one that `quality` means; for studies of older versions only that one.
+        config_dir: the user's folder of configs with which it was started, as seen from here.
+        places: where the task's data lies, by override, as seen from here; None for studies of older versions.
+        latency_seconds: how long each workload is timed; None for studies of older versions.
         workers: processes of this machine that judge; None: as many as there are cores.
         archive: every candidate.
 
@@ -65,37 +65,37 @@ class Record:
         self.workers: int | None = content.get("workers")
         self.archive = archive or Archive(folder / "archive.jsonl")
         if self.archive.baseline is None:
-            way = self.unfinished or "run the study first."
-            raise AutopruneError(f"{str(folder)!r}: nothing is measured yet; {way}")
+            remedy = self.unfinished or "run the study first."
+            raise AutopruneError(f"{str(folder)!r}: nothing is measured yet; {remedy}")
 
     @property
     def unfinished(self) -> str:
-        """What the search had no time for, and what goes on with it; empty where it did not end for want of time."""
-        found = Unfinished.read(self.folder)
-        if found is None:
+        """What the search had no time for, and the command that continues it; empty if it did not run out of time."""
+        unfinished = Unfinished.read(self.folder)
+        if unfinished is None:
             return ""
-        kept = [self._told_here(override) for override in self.overrides if not NAMING.match(override)]
-        return found.text(self.archive.candidates, command=self._search(*kept, name=self.name))
+        overrides = [self._seen_override(override) for override in self.overrides if not NAMING.match(override)]
+        return unfinished.text(self.archive.candidates, command=self._search(*overrides, name=self.name))
 
     @property
     def failed(self) -> str:
-        """How many recipes came to nothing when they were made, and why; empty where none did."""
+        """How many recipes failed when they were made, and why; empty if none did."""
         return Failures(self.folder / FAILED).text(self.archive.candidates)
 
     def seen_from_here(self, place: Any) -> Any:
-        """A place, or several, given where the study was started, as reached from the folder this process works in."""
+        """Translates places, relative to where the study was started, to this process's working folder."""
         if isinstance(place, Mapping):
             return {key: self.seen_from_here(one) for key, one in place.items()}
         return seen_from_here(place, self.folder, self._started_in)
 
     def renewed(self) -> Record:
-        """The same study with what its archive holds now; reads no file.
+        """The study with the current content of its archive; reads no file.
 
-        Points are taken over as far as they are the same.
+        Unchanged points are reused.
         """
         record = copy.copy(self)
         record._by_number = self._points(known=self._by_number)
-        for read in ("looks", "closer_looks", "machines"):  # when they are asked for
+        for read in ("looks", "closer_looks", "machines"):  # read again when needed
             record.__dict__.pop(read, None)
         return record
 
@@ -121,19 +121,19 @@ class Record:
 
     @property
     def points(self) -> list[Point]:
-        """All candidates in the order of their numbers, of which some can be missing."""
+        """All candidates in the order of their numbers; some numbers may be missing."""
         return list(self._by_number.values())
 
     def point(self, number: int) -> Point:
         """A candidate by its number.
 
         Raises:
-            AutopruneError: there is none.
+            AutopruneError: there is no such candidate.
         """
         if number not in self._by_number:
             last = max(self._by_number)
-            known = f"has 0 to {last}" + (", some of them missing" if len(self._by_number) <= last else "")
-            raise AutopruneError(f"candidate {number} is unknown: study {self.name!r} {known}.")
+            numbers = f"has 0 to {last}" + (", some of them missing" if len(self._by_number) <= last else "")
+            raise AutopruneError(f"candidate {number} is unknown: study {self.name!r} {numbers}.")
         return self._by_number[number]
 
     @cached_property
@@ -144,7 +144,7 @@ class Record:
         """All candidates by number, in order.
 
         Args:
-            known: points that can be taken over, where candidate and baseline are still the same.
+            known: points to reuse if their candidate and the baseline are still the same.
         """
         baseline = self.archive.baseline
         assert baseline is not None, "a record has one"
@@ -163,37 +163,37 @@ class Record:
         except (KeyError, ValueError, ZeroDivisionError, OverflowError) as error:
             if candidate.number == 0:
                 raise AutopruneError(
-                    f"{self.archive.path}: the baseline, which all others are read against, is damaged ({error!r}). "
+                    f"{self.archive.path}: the baseline, to which all others are compared, is damaged ({error!r}). "
                     f"{LOST}"
                 ) from error
             raise AutopruneError(
                 f"{self.archive.path}: candidate {candidate.number} was not measured as the baseline was ({error!r}); "
-                "take its line out to go on without it."
+                "remove its line to go on without it."
             ) from error
 
     def _read_beside(self, candidate: Candidate, baseline: Candidate) -> Point:
         searched = candidate.beside(baseline, SEARCH)
         assert searched is not None, "whatever is archived was measured for the search"
-        found = readings(*searched, metrics=self.metrics)
-        verified = self._verified(candidate, baseline, found)
-        if "latency_ms" not in found:  # nothing asked the search to time it, or another machine did
-            found |= {name: reading for name, reading in verified.items() if name.startswith("latency_ms")}
+        read = readings(*searched, metrics=self.metrics)
+        verified = self._verified(candidate, baseline, read)
+        if "latency_ms" not in read:  # the search did not time it, or did so on another machine
+            read |= {name: reading for name, reading in verified.items() if name.startswith("latency_ms")}
         return Point(
             candidate=candidate,
-            found=found,
+            found=read,
             folder=self.folder / "artifacts" / candidate.key,
             verified=verified,
             draws=tuple(candidate.latest(VERIFY).draws) if verified else (),
         )
 
     def _verified(self, candidate: Candidate, baseline: Candidate, found: Mapping[str, Reading]) -> dict[str, Reading]:
-        """The readings of the verification, or none.
+        """The readings of the verification; empty if they cannot be compared to the baseline's.
 
-        There are none of one that was taken elsewhere than the baseline's last, by other rules, or without what
-        candidates are compared and shown by.
+        That is so if it was done on another machine than the baseline's latest, by other rules, or without readings by
+        which candidates are compared and shown.
 
         Args:
-            found: as the search took them.
+            found: the readings of the search.
         """
         pair = candidate.beside(baseline, VERIFY)
         if pair is None or any(getattr(pair[0], one) != getattr(pair[1], one) for one in ("machine", "rules")):
@@ -208,29 +208,29 @@ class Record:
 
     @cached_property
     def machines(self) -> dict[str, dict[str, str | int]]:
-        """What is known of the machines that measured, by the fingerprint that stands beside every latency."""
+        """Facts about the machines that measured, by the fingerprint that is recorded with every latency."""
         return read_machines(self.folder)
 
     @cached_property
     def looks(self) -> Looks:
-        """The looks that the search took; none where it took none, or an older version did the study."""
+        """The looks that the search took; empty if it took none, or an older version made the study."""
         return Looks(self.folder / LOOKS)
 
     @cached_property
     def closer_looks(self) -> Looks:
-        """Those that asked more of validation, which chose what was made; none where a look asks all."""
+        """The looks that used more of validation and chose the finds; empty if every look uses all of it."""
         return Looks(self.folder / CLOSER_LOOKS)
 
     @property
     def names(self) -> list[str]:
-        """The readings that a requirement can name."""
+        """Names of the readings that a requirement can use."""
         return list(self.baseline.found)
 
     def beyond(self, point: Point) -> tuple[str, float] | None:
-        """The slice that loses most of those too faint to bind, if it loses more than all that bind: name and ratio."""
+        """Name and ratio of the non-binding slice that loses most, if it loses more than all binding ones."""
         baseline = self.baseline.candidate.latest(VERIFY if point.verified else SEARCH)
-        found = {
-            # The main metric goes without saying.
+        ratios = {
+            # The name of the main metric is left out.
             slice_name if metric == self.metric else reading: point.known[reading].ratio
             for metric in self.metrics
             for slice_name, units in baseline.units[metric].items()
@@ -238,31 +238,31 @@ class Record:
             and units >= FEWEST_UNITS
             and (reading := reading_name(metric, slice_name)) in point.known
         }
-        lost = {name: ratio for name, ratio in found.items() if ratio < point.known["worst_slice"].ratio}
+        lost = {name: ratio for name, ratio in ratios.items() if ratio < point.known["worst_slice"].ratio}
         return min(lost.items(), key=lambda entry: entry[1]) if lost else None
 
     def verb(self, verb: str, *more: str) -> str:
-        """The command line of a verb on the study, wherever it lies."""
+        """The command line that runs a verb on the study, wherever it lies."""
         runs = self.folder.parent
         elsewhere = ["--runs", str(runs)] if runs != Path("runs") else []
         return shlex.join(["autoprune", verb, self.name, *more, *elsewhere])
 
     def command(self, point: Point) -> str:
-        """The command line that makes and measures a candidate again, alone beside the baseline."""
-        kept = [self._told_here(override) for override in self.overrides if SHAPING.match(override)]
+        """The command line that rebuilds and measures a candidate, alone with the baseline."""
+        shaping = [self._seen_override(override) for override in self.overrides if SHAPING.match(override)]
         recipe = [f"+presets.again={written(point.candidate.recipe)}"] if point.candidate.number else []
         alone = ["presets=none", "study.looks=0", *recipe, "study.trials=0"]
-        return self._search(*kept, *alone, name=f"{self.name}-{point.candidate.number}")
+        return self._search(*shaping, *alone, name=f"{self.name}-{point.candidate.number}")
 
     def _search(self, *overrides: str, name: str) -> str:
-        """The command line of a search from here, whose study lies beside this one, or is this one."""
+        """The command line of a search from here, for this study or one in the same folder."""
         flags = ["--config-dir", self.config_dir] if self.config_dir else []
         runs = self.folder.parent
         elsewhere = [f"study.dir={written(str(runs))}"] if runs != Path("runs") else []
         return shlex.join(["autoprune", *flags, *overrides, f"study.name={name}", *elsewhere])
 
-    def _told_here(self, override: str) -> str:
-        """The override, with the place that it names as seen from here."""
+    def _seen_override(self, override: str) -> str:
+        """The override, with its place as seen from here."""
         key, place = key_of(override), (self.places or {}).get(key_of(override))
         if place is None or place == self._given_places.get(key):
             return override

@@ -1,4 +1,4 @@
-"""The address of the database that drivers of a study share, and how it is written down: without its password."""
+"""The address of the database that drivers of a study share, which is recorded without its password."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from autoprune.errors import AutopruneError
 from autoprune.overrides import key_of, written
 
 KEYS = ("storage", "study.storage")
-"""How people name it; the first is short for the second."""
+"""The keys for it in overrides; the first is short for the second."""
 
 
 def check_address(address: str) -> None:
-    """Refuses what is no address of a PostgreSQL database.
+    """Refuses an address that is not that of a PostgreSQL database.
 
     Raises:
-        AutopruneError: with the form that one has. What was given is not repeated: a password may be in it.
+        AutopruneError: the message shows the form of an address, but not the given one, which may hold a password.
     """
     if not re.match(r"postgres(ql)?://", address):
         raise AutopruneError(
@@ -26,16 +26,17 @@ def check_address(address: str) -> None:
 
 
 def without_password(address: str) -> str:
-    """The same address as whoever reads a file or a message may see it; libpq finds a password in other places too."""
+    """The address without its password, for files and messages; libpq can find the password elsewhere."""
     address = re.sub(r"(?<=//)([^:/?@]*):.*@", r"\1@", address, flags=re.DOTALL)
     return re.sub(r"(ssl)?password=[^&]*&?", "", address, flags=re.IGNORECASE).rstrip("?&")
 
 
 def kept(overrides: Sequence[str], address: str | None) -> list[str]:
-    """Overrides as they are written down: whatever they say of a database, without its password.
+    """Overrides as they are recorded, with the address of the database without its password.
 
     Args:
-        address: what they come to.
+        overrides: as typed.
+        address: of the database, after all overrides.
     """
     others = [override for override in overrides if key_of(override) not in KEYS]
     return [*others, f"{KEYS[1]}={written(without_password(address))}"] if address else others

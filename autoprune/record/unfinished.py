@@ -1,4 +1,4 @@
-"""What a search had no time for: said at its end, and by whoever looks at the study until it has gone on."""
+"""What a search had no time for: shown at its end, and whenever the study is shown, until the search continues."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ FILE = "unfinished.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Unfinished:
-    """Where a search was when its time was over.
+    """How far a search was when its time ran out.
 
     Attributes:
-        minutes: that it had.
-        doing: what was being done, and how far it was; empty where it was between two candidates.
+        minutes: its time limit.
+        doing: what was being done, and how far it had got; empty if it was between two candidates.
         presets: those that were not measured, each with the key of its plan.
-        undone: what the search did not come to, or stopped in, each in a few words.
-        trials, of: how many recipes were not asked for, of how many; in the files of older versions.
-        seconds: about what all of it takes; likewise.
+        undone: what the search skipped or stopped early for lack of time, each in a few words.
+        trials, of: how many recipes were not tried, and of how many; only in files of older versions.
+        seconds: about how long the rest takes; only in files of older versions.
     """
 
     minutes: float
@@ -36,31 +36,31 @@ class Unfinished:
     seconds: float | None = None
 
     def write(self, folder: Path) -> None:
-        """Keeps it in a study's folder."""
+        """Writes it to a study's folder."""
         draft = folder / f"{FILE}.tmp"
         draft.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
         draft.replace(folder / FILE)
 
     @staticmethod
     def read(folder: Path) -> Unfinished | None:
-        """What stands in a study's folder; None where nothing does."""
+        """Reads it from a study's folder; None if there is none."""
         try:
-            found = Unfinished(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+            unfinished = Unfinished(**json.loads((folder / FILE).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
-        return found if fits(found, Unfinished) else None
+        return unfinished if fits(unfinished, Unfinished) else None
 
     @staticmethod
     def clear(folder: Path) -> None:
-        """The search goes on."""
+        """Deletes it, since the search continues."""
         (folder / FILE).unlink(missing_ok=True)
 
     def text(self, known: Collection[str], *, command: str) -> str:
-        """In words.
+        """A description in words.
 
         Args:
-            known: keys of the candidates that are archived.
-            command: that the search goes on with.
+            known: keys of the archived candidates.
+            command: that continues the search.
         """
         lines = [f"study.minutes={self.minutes:.10g} was over before the search was finished:"]
         if self.doing:

@@ -1,6 +1,6 @@
-"""The compression ideas, one a file, and what goes with what.
+"""The compression methods, one per file, and which of them can be combined.
 
-To add one: a module with a frozen `Step`, and its name in `STEPS`. The conformance suite finds it there.
+To add one, write a module with a frozen `Step` and add the class to `STEPS`. The conformance suite finds it there.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ CANNOT_FOLLOW: dict[tuple[str, str], str] = {
     ("codes", "ffn"): "codes cannot be cut; cut neurons first",
     ("codes", "codes"): "the tables are coded already; name one way",
 }
-"""(earlier, later) → why not. Names are aspects of a step: its own name, `dims.pca`, or what it leaves behind."""
+"""(earlier, later) → why not. Both are aspects of a step: its name, a narrower one (`dims.pca`), or what it leaves."""
 
 
 def make_step(name: str, parameters: Mapping[str, Any]) -> Step:
     """The step that a recipe names.
 
     Raises:
-        RecipeError: no such step, an unknown parameter, or one that is missing.
+        RecipeError: the step is unknown, or a parameter is unknown or missing.
     """
     if name not in STEPS:
         raise RecipeError((name,), f"method {name!r} is unknown. {nearest(name, STEPS)}")
@@ -59,7 +59,7 @@ def make_step(name: str, parameters: Mapping[str, Any]) -> Step:
 
 
 def refusal(earlier: Step, later: Step) -> str | None:
-    """Why `later` cannot come after (or beside) `earlier`; None if it can."""
+    """Why `later` cannot follow `earlier` or share a stage with it; None if it can."""
     for first in earlier.aspects():
         for second in later.aspects():
             if (first, second) in CANNOT_FOLLOW:

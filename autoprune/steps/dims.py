@@ -1,4 +1,4 @@
-"""Structured pruning of vectors: embedding dimensions go, in every coupled table at once."""
+"""Structured pruning of vectors: removes embedding dimensions, from all coupled tables at once."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ IMPORTANCES = ("norm", "activation", "pca", "prefix")
 
 
 def principal_rotation(moments: list[Tensor]) -> Tensor:
-    """The orthogonal matrix that turns the coupled tables to their shared principal axes, strongest first.
+    """The orthogonal matrix that rotates the coupled tables to their shared principal axes, strongest first.
 
-    One rotation for all tables leaves every dot product between them as it is. Rows are not centred: subtracting
-    a mean would change the dot products (Hotelling 1933, about the origin).
+    The tables share one rotation, which keeps every dot product between them. Rows are not centred: subtracting a mean
+    would change the dot products (Hotelling 1933, about the origin).
 
     Args:
-        moments: float64 [dim, dim] each, one dim for all: vectors.T @ vectors (the rows of a table, or what an encoder
-            gives for texts).
+        moments: float64 [dim, dim] each, all of the same dim: vectors.T @ vectors, where vectors are the rows of a
+            table, or an encoder's vectors of texts.
 
     Returns:
         float32 [dim, dim]; table @ rotation is the rotated table.
@@ -44,8 +44,8 @@ class Dims(Step):
     Attributes:
         sparsity: fraction of the dimensions removed (or a mapping from axis to fraction); at least one stays.
         importance: `norm` cuts the dimensions of smallest norm, `activation` those of smallest mean absolute value
-            across inputs, `pca` turns to principal axes first and cuts the weakest, `prefix` keeps the first ones, for
-            models that were trained so (Kusupati et al. 2022, "Matryoshka Representation Learning").
+            across inputs, `pca` rotates to principal axes and cuts the weakest, `prefix` keeps the first ones, for
+            models that were trained for it (Kusupati et al. 2022, "Matryoshka Representation Learning").
     """
 
     name: ClassVar[str] = "dims"
@@ -77,16 +77,16 @@ class Dims(Step):
         for name, sparsity in sparsity_by_name(self.sparsity, model.axes_of("dim"), path=("sparsity",)).items():
             axis = model.axes_of("dim")[name]
             size = model.size(axis)
-            stay = size - removed(size, sparsity * reached)
-            if stay == len(model.standing(axis)):
-                continue  # a schedule stands still between its stairs
+            count = size - removed(size, sparsity * reached)
+            if count == len(model.standing(axis)):
+                continue  # the schedule has not reached its next whole dimension
             if self.importance == "activation":
                 importance = dim_activation(model, axis, context)
             elif self.importance == "prefix":
                 importance = -torch.arange(size, dtype=torch.float32, device=model.device)
             else:
                 importance = dim_norm(model.squares(axis, context))
-            model.hide(axis, importance.topk(stay).indices.sort().values)
+            model.hide(axis, importance.topk(count).indices.sort().values)
 
     def convert(self, model: Model, context: Context) -> None:
         for axis in model.axes_of("dim").values():

@@ -1,4 +1,4 @@
-"""What linear maps are fed, in sums: from these it is known what inputs tell of one another."""
+"""Moments of the activations that linear layers receive: they show how far inputs of a layer predict one another."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from autoprune.models.model import Model
 from autoprune.models.table import Linear
 
 DAMPING = 0.03
-"""Of the mean variance of what a map is fed, added to each: what inputs hardly showed is not relied on."""
+"""This share of the mean variance is added to each variance: directions that inputs hardly showed are not relied on."""
 
 LEAST_APART = 1e-6
-"""Of the mean variance of sums: a place whose sum has less counts as if it had so much."""
+"""The least variance of a place's sum, as a share of the mean over places; smaller ones count as this."""
 
 AT_ONCE = 16
-"""Inputs that pass through a model together."""
+"""Inputs that pass through a model at a time."""
 
 
 class Moments(NamedTuple):
-    """Of what a map is fed, places weighted.
+    """Weighted mean and covariance of the activations that a linear layer receives.
 
     Attributes:
         spread: the covariance, float32 [dim, dim].
@@ -35,27 +35,28 @@ class Moments(NamedTuple):
     mean: Tensor
 
     def second(self) -> Tensor:
-        """The mean outer product with itself: float64 [dim, dim]."""
+        """The mean outer product of the activations: float64 [dim, dim]."""
         mean = self.mean.double()
         return self.spread.double() + torch.outer(mean, mean)
 
     def to_answer(self, *, bias: bool) -> Tensor:
-        """What a map's columns have to answer for: the covariance where a bias makes up for means, else `second`."""
+        """What outputs depend on: the covariance if a bias makes up for means, else `second`; float64 [dim, dim]."""
         return self.spread.double() if bias else self.second()
 
 
 def moments(model: Model, context: Context) -> dict[str, Moments]:
-    """Of what the linear maps behind all axes are fed as inputs of all lengths pass; remembered by the model's content.
+    """Moments of the activations that the linear layers behind all axes receive, cached by the model's content.
 
-    What a map answers is normed once it is added to what there is, so that an error counts less where that is large: a
-    place weighs by the inverse of the variance of the sum. Else a few places of outstanding size would decide all. That
-    some models (Gemma) norm answers before they are added as well is left out of account.
+    A layer's output is added to the residual stream, and the sum is normalised, so an error counts less where the sum
+    is large. Each place is therefore weighted by the inverse variance of its sum; without weights a few places of
+    outstanding size would decide everything. Some models (Gemma) also normalise outputs before they are added; this is
+    ignored.
 
     Returns:
-        By name of the map; one that no input reaches is not among them.
+        By name of the linear layer, without layers that no input reaches.
 
     Raises:
-        OutOfTime: the context's deadline is over.
+        OutOfTime: the context's deadline has passed.
     """
     inputs = inputs_of(context)
     names = {name for axis in model.axes.values() for name in maps_behind(model, axis)}
@@ -64,12 +65,12 @@ def moments(model: Model, context: Context) -> dict[str, Moments]:
 
 
 def inputs_of(context: Context) -> Sequence[Any]:
-    """Of all lengths, where the task has such."""
+    """Calibration inputs of all lengths if the task has them, else the usual ones."""
     return context.whole or context.calibration
 
 
 def maps_behind(model: Model, axis: Axis) -> dict[str, int]:
-    """The linear maps that are fed what an axis carries, and how many neighbouring columns are one position in each."""
+    """The linear layers whose inputs are positions of an axis, and how many neighbouring columns each position has."""
     tables = model.tables
     return {
         name: width for name, dimension, width in axis.runs if dimension == 1 and isinstance(tables.get(name), Linear)
@@ -77,34 +78,35 @@ def maps_behind(model: Model, axis: Axis) -> dict[str, int]:
 
 
 def _measured(model: Model, names: set[str], inputs: Sequence[Any], context: Context) -> dict[str, Moments]:
-    sums: dict[str, tuple[Tensor, Tensor, Tensor]] = {}  # of values about the first of them, which are large elsewhere
-    about: dict[str, Tensor] = {}
+    # Sums are over values minus `origins`, the mean of the first batch: they may lie far from zero.
+    sums: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+    origins: dict[str, Tensor] = {}
     waiting: dict[str, Tensor] = {}
 
-    def add(name: str, answered: Tensor | None = None) -> None:
+    def add(name: str, summed: Tensor | None = None) -> None:
         values = waiting.pop(name)
-        there = (values if answered is None else answered).any(dim=1)  # of padding all is zero
-        if not there.any():
+        real = (values if summed is None else summed).any(dim=1)  # padding is all zeros
+        if not real.any():
             return
-        values = values[there]
-        about.setdefault(name, values.mean(0))
-        apart = values.new_ones(len(values)) if answered is None else answered[there].var(dim=1)
-        weight = 1 / apart.clamp_min(float(apart.mean()) * LEAST_APART + 1e-30)
-        values = values - about[name]
+        values = values[real]
+        origins.setdefault(name, values.mean(0))
+        variance = values.new_ones(len(values)) if summed is None else summed[real].var(dim=1)
+        weight = 1 / variance.clamp_min(float(variance.mean()) * LEAST_APART + 1e-30)
+        values = values - origins[name]
         weighted = values * weight[:, None]
-        second, whole, count = sums.get(name, (0.0, 0.0, 0.0))
-        sums[name] = values.T @ weighted + second, weighted.sum(0) + whole, weight.sum() + count
+        second, first, count = sums.get(name, (0.0, 0.0, 0.0))
+        sums[name] = values.T @ weighted + second, weighted.sum(0) + first, weight.sum() + count
 
     def moments_of(name: str) -> Moments:
-        second, whole, count = sums.pop(name)
-        off = whole / count
-        return Moments(second.div_(count).sub_(torch.outer(off, off)), about[name] + off)
+        second, first, count = sums.pop(name)
+        offset = first / count
+        return Moments(second.div_(count).sub_(torch.outer(offset, offset)), origins[name] + offset)
 
     def watch(name: str, values: Tensor) -> Tensor:
         kind, _, table = name.partition(".")
         if table in names and kind == "maps":
-            context.deadline.check("measuring what maps are fed")
-            if table in waiting:  # the model does not show its sums
+            context.deadline.check("measuring inputs of linear layers")
+            if table in waiting:  # the model does not report its sums
                 add(table)
             waiting[table] = values.flatten(0, -2)
         elif table in names and kind == "sums":

@@ -1,6 +1,6 @@
-"""What matters: how much rows, dimensions, heads, neurons and layers carry, as steps rank them.
+"""Importance: how steps rank rows, dimensions, heads, neurons and layers.
 
-Where inputs are asked for they are what `Context.calibration` holds, and go through the model's `calibrate`.
+The `inputs` arguments take elements of `Context.calibration`, which go through the model's `calibrate`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from autoprune.models.model import Model
 RANKING = "measuring what matters least"
 
 TAYLOR_BATCH = 32
-"""Inputs that share one random direction's draw; another number gives other estimates."""
+"""Inputs per batch, for which random directions are drawn together; another number gives other estimates."""
 
 
 def row_frequency(model: Model, table: str, context: Context) -> Tensor:
     """How often each standing row of a table occurs in the training data: int64 [rows].
 
     Raises:
-        RecipeError: nothing is known of the table's rows, or none of them ever occurs.
+        RecipeError: the frequency of the table's rows is unknown, or no row ever occurs.
     """
     axis = model.rows_axis(table)
     counted = context.frequency.get(axis.name) if axis else None
@@ -48,32 +48,31 @@ def row_norm(model: Model, table: str) -> Tensor:
 
 
 def dim_norm(squares: list[Tensor]) -> Tensor:
-    """How much each dimension carries: its share of the squared norm, summed over the coupled tables.
+    """The share of each dimension in the squared norm, summed over the coupled tables.
 
     Args:
-        squares: float32 [dim] each: of the rows of a table, or of what an encoder gives for texts.
+        squares: float32 [dim] each: sums of squares over the rows of a table, or over an encoder's vectors of texts.
 
     Returns:
         float32 [dim]; the shares of each table add up to 1, so that a table of many rows does not outvote the others.
     """
-    return torch.stack([_share(held) for held in squares]).sum(0)
+    return torch.stack([_share(amount) for amount in squares]).sum(0)
 
 
 def dim_activation(model: Model, axis: Axis, context: Context) -> Tensor:
     """How strongly each dimension is active across inputs: float32 [size].
 
-    An input looks a row up, so the mean absolute value of a dimension over the lookups of the training data is that
-    over rows weighted by how often they occur (the activation of Hu et al. 2016, "Network Trimming", for tables).
-    Shares of each coupled table add up to 1.
+    Every occurrence of an id is a lookup of its row, so the activation of Hu et al. 2016 ("Network Trimming") is, for a
+    table, the mean absolute value over rows, weighted by frequency. The shares of each coupled table add up to 1.
 
     Raises:
-        RecipeError: how often the rows of a table occur is not known.
+        RecipeError: the frequency of a table's rows is unknown.
     """
     shares = []
-    for (table, _), (vectors, often) in zip(axis.pairs, model.vectors(axis, context), strict=True):
-        if often is None or not often.any():
-            often = row_frequency(model, table, context).float()  # says what is missing, if anything is
-        shares.append(_share(often @ vectors.abs()))
+    for (table, _), (vectors, frequency) in zip(axis.pairs, model.vectors(axis, context), strict=True):
+        if frequency is None or not frequency.any():
+            frequency = row_frequency(model, table, context).float()  # raises the error that says what is missing
+        shares.append(_share(frequency @ vectors.abs()))
     return torch.stack(shares).sum(0)
 
 
@@ -82,10 +81,10 @@ def _share(amount: Tensor) -> Tensor:
 
 
 def width_norm(model: Model, axis: Axis, *, away_only: bool = False) -> Tensor:
-    """The length of the weights of each position (Li et al. 2017), float32 [size].
+    """The norm of the weights of each position (Li et al. 2017), float32 [size].
 
     Args:
-        away_only: without the weights that lead to it.
+        away_only: whether only outgoing weights count, not incoming ones.
     """
     squares = torch.zeros(model.size(axis), device=model.device)
     for name, dimension, width in axis.runs[-1:] if away_only else axis.runs:
@@ -97,10 +96,10 @@ def width_norm(model: Model, axis: Axis, *, away_only: bool = False) -> Tensor:
 def width_activation(
     model: Model, axes: Mapping[str, Axis], inputs: Sequence[Any], *, deadline: Deadline = NEVER
 ) -> dict[str, Tensor]:
-    """How strongly each position answers to inputs, times the length of what leads away (Hu et al. 2016), by axis.
+    """The activation of each position over inputs, times the norm of its outgoing weights (Hu et al. 2016), by axis.
 
     Raises:
-        OutOfTime: the deadline is over.
+        OutOfTime: the deadline has passed.
     """
     sums = {axis.name: torch.zeros(model.size(axis), device=model.device) for axis in axes.values()}
 
@@ -118,20 +117,20 @@ def width_activation(
 def width_taylor(
     model: Model, axes: Mapping[str, Axis], inputs: Sequence[Any], *, deadline: Deadline = NEVER
 ) -> dict[str, Tensor]:
-    """The squared change of the vectors to first order (Molchanov et al. 2019), by axis; sums over inputs.
+    """How far vectors move, squared and to first order, without each position (Molchanov et al. 2019), by axis.
 
-    A gate on each position for each input; the squared slopes of the vectors by the gates are estimated along random
-    directions, whose expectation is the whole.
+    Each position has a gate per input. The squared gradients of the vectors with respect to the gates are estimated
+    without bias along random directions, and summed over inputs.
 
     Raises:
-        OutOfTime: the deadline is over.
+        OutOfTime: the deadline has passed.
     """
     gates: dict[str, Tensor] = {}
-    found = {axis.name: torch.zeros(model.size(axis), device=model.device) for axis in axes.values()}
-    draw = torch.Generator().manual_seed(0)
+    sums = {axis.name: torch.zeros(model.size(axis), device=model.device) for axis in axes.values()}
+    generator = torch.Generator().manual_seed(0)
 
     def watch(name: str, values: Tensor) -> Tensor:
-        if name not in found:
+        if name not in sums:
             return values
         heads = values.dim() == 4
         if name not in gates:  # layers that share their weights share the gate
@@ -144,72 +143,72 @@ def width_taylor(
             deadline.check(RANKING)
             gates.clear()
             vectors = model.calibrate(inputs[start : start + TAYLOR_BATCH], watch)
-            directions = torch.randn(vectors.shape, generator=draw).to(vectors.device)
+            directions = torch.randn(vectors.shape, generator=generator).to(vectors.device)
             slopes = torch.autograd.grad((vectors * directions).sum(), list(gates.values()))
             for name, slope in zip(gates, slopes, strict=True):
-                found[name] += slope.square().sum(0)
-    return {name: found[axis.name] for name, axis in axes.items()}
+                sums[name] += slope.square().sum(0)
+    return {name: sums[axis.name] for name, axis in axes.items()}
 
 
 def layer_influence(model: Model, axis: Axis, inputs: Sequence[Any], *, deadline: Deadline = NEVER) -> list[float]:
-    """By how much each layer turns what flows through it (Men et al. 2024): 1 - cosine of what comes out and went in.
+    """Block influence (Men et al. 2024): 1 minus the cosine between a layer's input and its output.
 
     Returns:
-        Sums over inputs, by position; 0 for layers that are hidden.
+        Sums over inputs, by position; 0 for hidden layers.
 
     Raises:
-        OutOfTime: the deadline is over.
+        OutOfTime: the deadline has passed.
     """
-    seen: list[Tensor] = []
+    outputs: list[Tensor] = []
     turned = torch.zeros(model.size(axis) + 1, device=model.device)
     standing = model.standing(axis).tolist()
 
     def watch(name: str, values: Tensor) -> Tensor:
         if name.startswith(f"{axis.name}."):
             deadline.check(RANKING)
-            if seen:
-                there = values.any(dim=-1)  # all of padding is zero
-                turned[len(seen) - 1] += (1 - cosine_similarity(seen[-1], values, dim=-1))[there].sum()
-            seen.append(values)
+            if outputs:
+                real = values.any(dim=-1)  # padding is all zeros
+                turned[len(outputs) - 1] += (1 - cosine_similarity(outputs[-1], values, dim=-1))[real].sum()
+            outputs.append(values)
             if name == f"{axis.name}.end":
-                seen.clear()
+                outputs.clear()
         return values
 
     with torch.no_grad():
         model.calibrate(inputs, watch)
-    found = [0.0] * model.size(axis)
-    for place, at in enumerate(standing):
-        found[at] = float(turned[place])
-    return found
+    influence = [0.0] * model.size(axis)
+    for number, at in enumerate(standing):
+        influence[at] = float(turned[number])
+    return influence
 
 
 def most_faithful_layers(
     model: Model, axis: Axis, stay: int, inputs: Sequence[Any], *, deadline: Deadline = NEVER
 ) -> Tensor:
-    """Positions of `stay` layers, left when one after the other the one goes that moves the vectors of inputs least.
+    """Positions of the `stay` layers that remain when the layer whose removal moves vectors least goes, one at a time.
 
     Raises:
-        OutOfTime: the deadline is over; the model is as it was.
+        OutOfTime: the deadline has passed; the model is unchanged.
     """
-    before = model.standing(axis)
-    standing = before.tolist()
+    standing_before = model.standing(axis)
+    remaining = standing_before.tolist()
     try:
         with torch.no_grad():
-            whole = model.calibrate(inputs)
-            while len(standing) > stay:
+            wanted = model.calibrate(inputs)
+            while len(remaining) > stay:
                 agreement = {}
-                for at in standing:
+                for at in remaining:
                     deadline.check(RANKING)
-                    model.hide(axis, torch.tensor([other for other in standing if other != at]))
-                    agreement[at] = _agreement(model.calibrate(inputs), whole)
-                standing.remove(max(agreement, key=lambda at: agreement[at]))
+                    model.hide(axis, torch.tensor([other for other in remaining if other != at]))
+                    agreement[at] = _agreement(model.calibrate(inputs), wanted)
+                remaining.remove(max(agreement, key=lambda at: agreement[at]))
     finally:
-        model.hide(axis, before)
-    return torch.tensor(standing)
+        model.hide(axis, standing_before)
+    return torch.tensor(remaining)
 
 
-def _agreement(found: Tensor, wanted: Tensor) -> float:
-    """The mean cosine of vectors, float32 [n, size]; of single numbers their correlation, as a cosine tells nothing."""
+def _agreement(vectors: Tensor, wanted: Tensor) -> float:
+    """The mean cosine between vectors, float32 [n, size]; the correlation if size is 1, where cosines say nothing."""
     if wanted.shape[1] > 1:
-        return float(cosine_similarity(found, wanted).mean())
-    return float(cosine_similarity(found - found.mean(), wanted - wanted.mean(), dim=0))
+        return float(cosine_similarity(vectors, wanted).mean())
+    return float(cosine_similarity(vectors - vectors.mean(), wanted - wanted.mean(), dim=0))

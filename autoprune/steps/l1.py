@@ -1,4 +1,4 @@
-"""L1 and group lasso: weights are pressed to zero while training, and what got there is pruned."""
+"""L1 and group lasso: training shrinks weights towards zero, and those that reach it are pruned."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ def soft_threshold(weights: Tensor, threshold: float) -> Tensor:
 
 
 def group_scale(norms: Tensor, size: float, threshold: float) -> Tensor:
-    """What groups are scaled by in the proximal operator of threshold * sqrt(size) * |group| (Yuan & Lin 2006).
+    """The factor of each group in the proximal operator of threshold * sqrt(size) * |group| (Yuan & Lin 2006).
 
     Args:
-        norms: float32 [groups], each group's length.
-        size: how many weights a group has.
+        norms: float32 [groups], the norm of each group.
+        size: the number of weights in a group.
     """
     return (1.0 - threshold * math.sqrt(size) / norms.clamp_min(1e-12)).clamp_min(0.0)
 
 
 def _root_mean_square(table: Table) -> float:
-    """Of the weights that are not zero yet."""
+    """The root mean square of the weights that are not zero yet."""
     weights = table.weights().detach()
     return math.sqrt(float(weights.square().sum() / (weights != 0).sum().clamp_min(1)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class L1(Step):
-    """L1 on tables that are looked up while a stage trains, then pruning of what went to zero.
+    """L1 on lookup tables while a stage trains, then pruning of what became zero.
 
     Under Adam the gradient of an L1 penalty gives no exact zeros, so the penalty acts as a proximal step after every
     update, decoupled from Adam's scaling as weight decay is in AdamW (Parikh & Boyd 2014, "Proximal Algorithms",
     section 4.2; Yun et al. 2021, "Adaptive Proximal Gradient Methods for Structured Neural Networks").
 
     Attributes:
-        strength: an update moves weights towards zero by learning rate * strength times the root mean square of
-            their table, so that one number means the same for tables of any scale, and shrinking all rows at
-            once, which cosines do not feel, cannot go faster and faster.
-        groups: what is pressed: `weights`, each by itself (Tibshirani 1996); `dims` or `rows`, as wholes (group
-            lasso, Yuan & Lin 2006), which are cut once they are zero. At least one dimension and one row stay, and
-            rows that the model protects are not pressed.
+        strength: an update moves weights towards zero by learning rate * strength * the root mean square of their
+            table. So one number means the same for tables of any scale, and shrinking all rows together, which cosines
+            ignore, cannot accelerate.
+        groups: what shrinks: single `weights` (Tibshirani 1996), or whole `dims` or `rows` (group lasso, Yuan & Lin
+            2006), which are cut once they are zero. At least one dimension and one row stay, and rows that the model
+            protects do not shrink.
     """
 
     name: ClassVar[str] = "l1"
@@ -74,7 +74,7 @@ class L1(Step):
         check_choice("groups", self.groups, GROUPS)
         if self.groups == "dims" and not self._dims(model):
             raise RecipeError(
-                ("groups",), "no table that is looked up has an axis of dimensions; press weights or rows."
+                ("groups",), "no lookup table has an axis of dimensions; choose groups=weights or groups=rows."
             )
         number = isinstance(self.strength, int | float) and not isinstance(self.strength, bool)
         if not number or not 0 <= self.strength < math.inf:
@@ -87,7 +87,7 @@ class L1(Step):
                 for axis in self._dims(model):
                     self._shrink_dims([model.tables[name] for name, _ in axis.pairs], share)
                 return
-            if self.groups == "rows":  # those alone that can go: zeros that stay would cost much and save nothing
+            if self.groups == "rows":  # not protected ones: as zeros they would cost quality and save nothing
                 for axis in model.axes_of("rows").values():
                     self._shrink_rows(model.tables[axis.pairs[0][0]], model.protected(axis), share)
                 return
@@ -101,7 +101,7 @@ class L1(Step):
         table.weight.mul_(scale[:, None])
 
     def _shrink_dims(self, tables: list[Table], share: float) -> None:
-        # In terms of each table's root mean square the coupled columns are one group of sum(rows) weights.
+        # Divided by each table's root mean square, the coupled columns are one group of sum(rows) weights.
         scales = [max(_root_mean_square(table), 1e-12) for table in tables]
         squares = [table.weights().square().sum(0) / scale**2 for table, scale in zip(tables, scales, strict=True)]
         scale = group_scale(torch.stack(squares).sum(0).sqrt(), sum(table.rows for table in tables), share)

@@ -1,4 +1,4 @@
-"""Unstructured pruning: single weights with the smallest absolute values go to zero."""
+"""Unstructured pruning: sets the single weights with the smallest absolute values to zero."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def magnitude_masks(weights: list[Tensor], sparsity: float, *, min_per_row: int 
 
     Args:
         weights: float32 [rows, dim] each.
-        sparsity: fraction removed; exactly round(sparsity * total) weights go, ties by position.
-        min_per_row: so many of the largest weights of every row always stay (Tran et al. 2024, "A Thorough
+        sparsity: fraction removed; exactly round(sparsity * total) weights go, and of equal ones the first.
+        min_per_row: how many of the largest weights of every row always stay (Tran et al. 2024, "A Thorough
             Performance Benchmarking on Lightweight Embedding-based Recommender Systems").
 
     Returns:
-        bool [rows, dim] for each table, True stays.
+        bool [rows, dim] for each table; True: the weight stays.
 
     Raises:
-        ValueError: the minimum of the rows leaves fewer weights than are to be removed.
+        ValueError: `min_per_row` leaves fewer weights than must be removed.
     """
     total = sum(table.numel() for table in weights)
     count = removed(total, sparsity)
@@ -47,7 +47,7 @@ def magnitude_masks(weights: list[Tensor], sparsity: float, *, min_per_row: int 
 
 
 def smallest(size: Tensor, count: int) -> Tensor:
-    """A bool mask, [n], of exactly the `count` smallest entries of `size`; equal ones in order of position."""
+    """A bool mask, [n], of exactly the `count` smallest entries of `size`; of equal ones the first."""
     if count == 0:
         return torch.zeros(len(size), dtype=torch.bool, device=size.device)
     # numpy's introselect is several times faster than torch.kthvalue or topk on millions of values
@@ -70,9 +70,9 @@ class Magnitude(Step):
     """Prunes single weights by absolute value (Han et al. 2015), at once or along a schedule (Zhu & Gupta 2017).
 
     Attributes:
-        sparsity: fraction of the weights removed; one number, or with scope `table` a mapping from table to number.
-        scope: `global` ranks the weights of all tables together, `table` those of each table by themselves.
-        min_per_row: so many weights of every row stay.
+        sparsity: fraction of the weights removed: one number, or with scope `table` a mapping from table to number.
+        scope: `global` ranks the weights of all tables together, `table` those of each table separately.
+        min_per_row: how many weights of every row stay at least.
     """
 
     name: ClassVar[str] = "magnitude"
@@ -89,44 +89,46 @@ class Magnitude(Step):
         check_choice("scope", self.scope, SCOPES)
         if isinstance(self.min_per_row, bool) or not isinstance(self.min_per_row, int) or self.min_per_row < 0:
             raise RecipeError(("min_per_row",), f"a whole number >= 0 must be given, but got {self.min_per_row!r}.")
-        asked = sparsity_by_name(self.sparsity, model.groups, path=("sparsity",))
+        sparsities = sparsity_by_name(self.sparsity, model.groups, path=("sparsity",))
         if self.scope == "global" and isinstance(self.sparsity, Mapping):
             raise RecipeError(("sparsity",), "scope global takes one number; to name tables, set scope: table.")
-        tables = [(name, table, asked[group]) for group in asked for name, table in model.groups[group].items()]
+        tables = [
+            (name, table, sparsities[group]) for group in sparsities for name, table in model.groups[group].items()
+        ]
         for name, table, sparsity in tables:
             dim = table.dim
-            most = 1 - min(self.min_per_row, dim) / dim
-            if sparsity > most:
+            highest = 1 - min(self.min_per_row, dim) / dim
+            if sparsity > highest:
                 raise RecipeError(
                     ("sparsity",),
-                    f"sparsity <= {most:.4g} must hold where {self.min_per_row} of {dim} dimensions of every row of "
+                    f"sparsity <= {highest:.4g} must hold where {self.min_per_row} of {dim} dimensions of every row of "
                     f"table {name!r} stay, but got {sparsity}; lower it or min_per_row.",
                 )
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
-        asked = sparsity_by_name(self.sparsity, model.groups, path=("sparsity",))
+        sparsities = sparsity_by_name(self.sparsity, model.groups, path=("sparsity",))
         if self.scope == "global":
-            self._prune(list(model.tables.values()), next(iter(asked.values())) * reached)
+            self._prune(list(model.tables.values()), next(iter(sparsities.values())) * reached)
             return
-        for name, sparsity in asked.items():
+        for name, sparsity in sparsities.items():
             for table in model.groups[name].values():
                 self._prune([table], sparsity * reached)
 
     def _prune(self, tables: list[Table], sparsity: float) -> None:
-        # What an axis has hidden will be cut: it neither counts nor takes part in the ranking.
+        # Hidden positions of an axis will be cut: they neither count nor take part in the ranking.
         live = [torch.outer(table.row_mask, table.dim_mask) for table in tables]
-        pruned = sum(int((place & ~table.mask).sum()) for place, table in zip(live, tables, strict=True))
-        if pruned >= removed(sum(int(place.sum()) for place in live), sparsity):
-            return  # a schedule stands still between its stairs
+        pruned = sum(int((area & ~table.mask).sum()) for area, table in zip(live, tables, strict=True))
+        if pruned >= removed(sum(int(area.sum()) for area in live), sparsity):
+            return  # the schedule has not reached its next whole weight
         weights = [table.weights().detach()[table.row_mask][:, table.dim_mask] for table in tables]
         try:
             masks = magnitude_masks(weights, sparsity, min_per_row=self.min_per_row)
         except ValueError as error:
             raise RecipeError(("sparsity",), f"{error}; lower one of the two.") from error
-        for table, place, mask in zip(tables, live, masks, strict=True):
-            whole = table.mask.clone()
-            whole[place] = mask.flatten()
-            table.prune(whole)
+        for table, area, mask in zip(tables, live, masks, strict=True):
+            full_mask = table.mask.clone()
+            full_mask[area] = mask.flatten()
+            table.prune(full_mask)
 
     def aspects(self) -> frozenset[str]:
         return frozenset({self.name, "zeros"})

@@ -1,4 +1,4 @@
-"""Bits by frequency: of each table, rows that are looked up often get more than others."""
+"""Bits by frequency: rows of a table that are looked up often get more than the others."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from autoprune.steps.turning import spread
 class Mixed(Coded):
     """Row-wise codes of two widths: frequent rows get more bits than rare ones.
 
-    Mixed precision by how often a row is looked up, as Ginart et al. 2021 ("Mixed Dimension Embeddings with
-    Application to Memory-Efficient Recommendation Systems") do with dimensions.
+    Mixed precision by frequency. Ginart et al. 2021 ("Mixed Dimension Embeddings with Application to Memory-Efficient
+    Recommendation Systems") do the same with dimensions.
 
     Attributes:
-        head: fraction of the rows of each table that stand, the most frequent ones, that get `head_bits`.
-        head_bits, tail_bits: 8, 4, 3, 2 or 1; of normal levels 1.6 or a mean too.
+        head: fraction of the standing rows of each table that get `head_bits`: the most frequent ones.
+        head_bits, tail_bits: 8, 4, 3, 2 or 1; with normal levels also 1.6 or a rate.
     """
 
     name: ClassVar[str] = "mixed"
@@ -36,7 +36,9 @@ class Mixed(Coded):
     tail_bits: float = 4
 
     def summary(self) -> str:
-        return f"{100 * self.head:.4g}% of rows {self._said(self.head_bits)}, others {self.tail_bits}{self.manner}"
+        return (
+            f"{100 * self.head:.4g}% of rows {self._in_words(self.head_bits)}, others {self.tail_bits}{self.qualifiers}"
+        )
 
     def check(self, model: Model) -> None:
         check_lookups(model)

@@ -1,4 +1,4 @@
-"""Product quantisation: rows become codebook entries, far below one bit a weight where tables are large."""
+"""Product quantisation: rows become codebook entries, far below one bit per weight in large tables."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MOST_ENTRIES = 256
 class Product(Step):
     """Product quantisation of every table (Jégou, Douze & Schmid 2011): log2(entries) bits for each run of dimensions.
 
-    The codebooks are learned when the stage ends, from the rows that stand; a table of fewer rows than entries keeps
-    one entry a row. Pruned single weights are approximated like any other value: their zeros are not exact any more.
+    The codebooks are learned from the standing rows when the stage ends; a table with fewer rows than entries keeps one
+    entry per row. Pruned single weights are approximated like any other value: they no longer are exact zeros.
 
     Attributes:
-        width: dimensions in a run; a table that has fewer is one run.
-        entries: of each run's codebook, 2 to 256; up to 16 take four bits a code.
-        lengths: whether decoded rows have their own length, for one byte a row.
+        width: dimensions in a run; a table with fewer is one run.
+        entries: size of each run's codebook, 2 to 256; with up to 16 a code takes four bits.
+        lengths: whether decoded rows have the original length, for one byte per row.
     """
 
     name: ClassVar[str] = "product"
@@ -38,10 +38,10 @@ class Product(Step):
     lengths: bool = False
 
     def parameters(self) -> dict[str, Any]:
-        found = super().parameters()
-        if not self.lengths:  # as recipes were written before there were any
-            found.pop("lengths")
-        return found
+        parameters = super().parameters()
+        if not self.lengths:  # older recipes, and their keys, lack it
+            parameters.pop("lengths")
+        return parameters
 
     def summary(self) -> str:
         return f"product {self.width} dims in {self.entries} entries" + " with lengths" * self.lengths
@@ -72,7 +72,7 @@ class Product(Step):
 
 
 def check_runs(width: object, entries: object) -> None:
-    """Refuses runs of no dimension, and codebooks that one byte cannot number.
+    """Refuses runs without dimensions, and codebooks with more entries than a byte can number.
 
     Raises:
         RecipeError: with the parameter's path.

@@ -1,4 +1,4 @@
-"""Structured pruning of tables: whole rows (users, items, words) go, and their ids with them."""
+"""Structured pruning of tables: removes whole rows (users, items, words) and their ids."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ IMPORTANCES = ("frequency", "norm", "both")
 
 
 def most_important(importance: Tensor, count: int) -> Tensor:
-    """Positions of the `count` largest entries, ascending; of equal ones the first stay.
+    """Positions of the `count` largest entries, ascending; of equal ones the first.
 
     Args:
         importance: [n], any number type.
     """
-    held, before = importance.cpu().numpy(), len(importance) - count
-    # introselect: of millions several times as fast as sorting, and with less memory
-    least = np.partition(held, before)[before] if count else np.inf
-    keep = held > least
-    ties = np.flatnonzero(held == least)
+    entries, dropped = importance.cpu().numpy(), len(importance) - count
+    # introselect: on millions of rows several times as fast as sorting, with less memory
+    least = np.partition(entries, dropped)[dropped] if count else np.inf
+    keep = entries > least
+    ties = np.flatnonzero(entries == least)
     keep[ties[: count - int(keep.sum())]] = True
     return torch.from_numpy(np.flatnonzero(keep)).to(importance.device)
 
@@ -39,17 +39,17 @@ def most_important(importance: Tensor, count: int) -> Tensor:
 class Rows(Step):
     """Removes the rows that matter least.
 
-    A removed item is never recommended. A removed user keeps being served: their vector is found from their
-    history (see `autoprune.recommender.strangers`), and what trains on trains items for that. A removed piece of a
-    vocabulary is read as smaller pieces that stay (see `autoprune.encoder.tokenizer`).
+    A removed item is never recommended. A removed user is still served: their vector is computed from their history
+    (see `autoprune.recommender.strangers`), and later training optimises the items for that. A removed vocabulary piece
+    is read as smaller pieces that stay (see `autoprune.encoder.tokenizer`).
 
     Attributes:
-        sparsity: fraction of the rows removed; one number for every row axis, or a mapping from axis
-            (`item`, `user`, `vocab`) to number. At least one row stays, and what the model protects (of a vocabulary
-            the special tokens and the ASCII characters).
+        sparsity: fraction of the rows removed: one number for all row axes, or a mapping from axis (`item`, `user`,
+            `vocab`) to number. At least one row stays, and all rows that the model protects (in a vocabulary the
+            special tokens and the ASCII characters).
         importance: `frequency`, the number of occurrences in the training data; `norm`, the length of the row;
             `both`, their product.
-        points: whether what is removed is answered by the nearest row that stays, of models of vectors and words.
+        points: whether the nearest remaining row answers for a removed one; only for models of vectors and words.
     """
 
     name: ClassVar[str] = "rows"
@@ -60,8 +60,8 @@ class Rows(Step):
     points: bool = False
 
     def parameters(self) -> dict[str, Any]:
-        found = super().parameters()
-        return found if self.points else {name: held for name, held in found.items() if name != "points"}
+        parameters = super().parameters()
+        return parameters if self.points else {name: value for name, value in parameters.items() if name != "points"}
 
     def summary(self) -> str:
         return f"{super().summary()}{' pointing' * self.points}"
@@ -74,7 +74,7 @@ class Rows(Step):
         if type(self.points) is not bool or (self.points and model.points is None):
             raise RecipeError(
                 ("points",),
-                f"rows of this model cannot be answered by others; leave it out, but got {self.points!r}."
+                f"rows of this model cannot be answered by others, but got {self.points!r}; leave points out."
                 if model.points is None
                 else f"true or false must be given, but got {self.points!r}.",
             )
@@ -103,7 +103,7 @@ class Rows(Step):
 
     def _importance(self, model: Model, axis: Axis, context: Context) -> Tensor:
         table = axis.pairs[0][0]
-        if self.importance == "frequency":  # which counts what others need for more already
+        if self.importance == "frequency":  # already counts rows that others need
             return row_frequency(model, table, context).double()
         norm = row_norm(model, table)
         own = norm if self.importance == "norm" else row_frequency(model, table, context) * norm

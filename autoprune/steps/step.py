@@ -1,4 +1,4 @@
-"""A step: one compression idea with its parameters, acting at four moments of a stage."""
+"""A step: one compression method with its parameters, which acts at four moments of a stage."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from autoprune.models.model import Model
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """The four moments, each of which does nothing unless a step says otherwise.
+    """The base of all steps. At each of the four moments it does nothing; steps override the methods they need.
 
     A stage copies the model, calls `prepare`, trains (calling `advance` before every update and once after the last,
-    and `shrink` after every update), and calls `convert`. Without updates the same moments follow one another at
-    once. What a step remembers (a mask, a width) it leaves in the model; the step itself is data. Only `shrink` may
-    write into tensors: without updates the copy shares them with the model that the stage starts from.
+    and `shrink` after every update), and calls `convert`. A stage without updates calls the same methods in the same
+    order. State of a step (a mask, a width) is stored in the model; the step itself is data. Only `shrink` may write
+    into tensors: without updates the copy shares them with the model that the stage starts from.
 
-    Class attributes declare what the step is, for plans and for the conformance suite:
+    Class attributes describe the step to plans and to the conformance suite:
         name: as in a recipe.
-        version: raise it when the same parameters give another result, see `revision`.
-        rank: of several steps in one stage the lower acts first: axes (0) before single weights (1) before bits (2).
+        version: raise it when the same parameters give a different result, see `revision`.
+        rank: within a stage, steps of lower rank act first: axes (0) before single weights (1) before bits (2).
         trainable: whether later stages may train or prune what the step leaves behind.
-        plans: whether all that it does to a row follows from the row and a few statistics, so that it can be done where
-            rows are asked for (`autoprune.models.planned`).
-        only_trains: whether the step acts on updates alone, so that a stage without any can leave it out.
+        plans: whether its effect on a row depends only on the row and a few statistics, so that it can be computed when
+            rows are read (`autoprune.models.planned`).
+        only_trains: whether the step acts only on updates, so that a stage without updates can leave it out.
     """
 
     name: ClassVar[str]
@@ -39,11 +39,11 @@ class Step:
     only_trains: ClassVar[bool] = False
 
     def revision(self) -> int:
-        """Part of every cache key: the version, where it is not a matter of a few parameters."""
+        """Part of every cache key: the version, unless it depends on the parameters."""
         return self.version
 
     def untrained(self) -> str:
-        """The parameter that asks for a stage in which nothing is trained; empty if none does."""
+        """The parameter that requires a stage without training; empty if none does."""
         return ""
 
     def idle(self) -> bool:
@@ -51,9 +51,9 @@ class Step:
         return False
 
     def check(self, model: Model) -> None:
-        """Refuses a model that the step has no axis for, or values that cannot be.
+        """Refuses a model without the axis that the step needs, and invalid values.
 
-        Called at the start of a study with a model that is not trained, for every corner of the space.
+        Called at the start of a study with an untrained model, for every corner of the space.
 
         Raises:
             RecipeError: with the path of the parameter below the step.
@@ -63,23 +63,23 @@ class Step:
         """Before the first update."""
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
-        """Before every update and after the last; `reached` is the fraction of the target due by now."""
+        """Before every update and after the last; `reached` is the fraction of the target that is due."""
 
     def shrink(self, model: Model, learning_rate: float) -> None:
-        """After every update: the proximal step of a penalty that the gradient did not see."""
+        """After every update: the proximal step of a penalty that is not part of the loss."""
 
     def convert(self, model: Model, context: Context) -> None:
-        """At the end: what was masked becomes a cut."""
+        """At the end: masks become cuts."""
 
     def parameters(self) -> dict[str, Any]:
-        """The step's parameters as plain values, in one form: of a mapping of sparsities only what is removed."""
-        found = dataclasses.asdict(self)
-        if isinstance(found.get("sparsity"), Mapping):
-            found["sparsity"] = {name: share for name, share in found["sparsity"].items() if share}
-        return found
+        """The parameters as plain values in canonical form: mappings of sparsities without zeros."""
+        parameters = dataclasses.asdict(self)
+        if isinstance(parameters.get("sparsity"), Mapping):
+            parameters["sparsity"] = {name: share for name, share in parameters["sparsity"].items() if share}
+        return parameters
 
     def summary(self) -> str:
-        """The step in a few words: its name, what differs from the defaults, how much goes (`dims pca -50%`)."""
+        """The step in a few words: its name, non-default choices, and how much it removes (`dims pca -50%`)."""
         words, amount = [self.name], ""
         for entry in dataclasses.fields(self):
             value = getattr(self, entry.name)
@@ -91,7 +91,7 @@ class Step:
         return " ".join([*words, amount]).strip()
 
     def aspects(self) -> frozenset[str]:
-        """The names a rule about pairs of steps can use for it: its own, narrower ones (`dims.pca`), what it leaves."""
+        """The names for it in rules about pairs of steps: its own, narrower ones (`dims.pca`), and what it leaves."""
         return frozenset({self.name})
 
 
@@ -106,15 +106,15 @@ def check_choice(parameter: str, value: object, options: Collection[str]) -> Non
 
 
 def check_lookups(model: Model) -> None:
-    """Refuses a model that has linear maps.
+    """Refuses a model that has linear layers.
 
     Raises:
-        RecipeError: naming the way out.
+        RecipeError: it has, and what to use instead.
     """
     if model.has_maps:
-        raise RecipeError((), "the linear maps of this model take row-wise codes of one width only; name quantize.")
+        raise RecipeError((), "the linear layers of this model take only row-wise codes of one width; use quantize.")
 
 
 def removed(size: int, sparsity: float) -> int:
-    """How many of `size` things a sparsity removes: the nearest whole number, ties to even, as torch.nn.utils.prune."""
+    """How many of `size` elements a sparsity removes: rounded, ties to even, as in torch.nn.utils.prune."""
     return round(sparsity * size)

@@ -1,4 +1,4 @@
-"""Fewer bits for the vectors that a model gives, where whoever uses it stores them."""
+"""Fewer bits for the vectors that users of a model store, for example in an index."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from autoprune.steps.step import Step
 
 @dataclass(frozen=True, kw_only=True)
 class Store(Step):
-    """Stores the vectors of texts in fewer bits: the model stays as it is, what is built with it becomes smaller.
+    """Stores the vectors of texts in fewer bits: the model stays the same, indexes built with it become smaller.
 
     Attributes:
-        bits: of each dimension: 32 and 16 are floats, 8 whole numbers, 1 signs. Queries are not stored.
+        bits: per dimension: 32 and 16 are floats, 8 integers, 1 signs. Queries are not stored.
     """
 
     name: ClassVar[str] = "store"

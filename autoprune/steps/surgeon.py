@@ -1,8 +1,8 @@
-"""Which positions the maps behind them miss least, once those that stay make up for those that go.
+"""Finds the positions whose removal changes the outputs of the next linear layers least, after these are refit.
 
-Optimal Brain Surgeon (Hassibi & Stork 1993, "Second Order Derivatives for Network Pruning"), for whole columns of a
-map, which ZipLM does (Kurtic et al. 2023, "Inference-Aware Structured Pruning of Language Models"). Where two neurons
-tell the same one of them costs nothing, however strong both are; what looks at each alone keeps both.
+Optimal Brain Surgeon (Hassibi & Stork 1993, "Second Order Derivatives for Network Pruning") for whole columns of a
+linear layer, as in ZipLM (Kurtic et al. 2023, "Inference-Aware Structured Pruning of Language Models"). Of two neurons
+that say the same, one costs nothing, however strong both are; importances of single neurons would keep both.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from autoprune.packing.compensated import damped
 from autoprune.steps.fed import DAMPING, Moments, maps_behind, moments
 
 ROUNDS = 24
-"""In which all positions go: only after each of them are all that stand made up for what went …"""
+"""Rounds in which all positions go. Only after each round are all remaining positions refit …"""
 
 CANDIDATES = 2
-"""… while a round picks one after the other, among so many times as many as go in it."""
+"""… while a round removes one position at a time, from this many times as many candidates as it removes."""
 
 
 class Behind:
-    """A map behind an axis, while positions of the axis go one after the other.
+    """A linear layer behind an axis, while positions of the axis are removed one after the other.
 
     Args:
-        weights: of the map, float64 [rows, n * width].
-        inverse: of the damped covariance of what it is fed, float64 [n * width, n * width].
-        width: columns that are one position.
+        weights: the layer's weights, float64 [rows, n * width].
+        inverse: the inverse of the damped covariance of its inputs, float64 [n * width, n * width].
+        width: columns per position.
     """
 
     def __init__(self, weights: Tensor, inverse: Tensor, width: int) -> None:
@@ -40,95 +40,96 @@ class Behind:
 
     @classmethod
     def of(cls, table: Linear, known: Moments, width: int) -> Behind:
-        """The map with all positions there are, and what it is fed."""
+        """The layer with all positions, and the moments of its inputs."""
         spread = damped(known.to_answer(bias=table.bias is not None), DAMPING)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(spread))
         return cls(table.weights().detach().double(), inverse, width)
 
     def costs(self) -> Tensor:
-        """By how much the map's answers move, squared, if one position goes of those that stand: float64 [n]."""
+        """How far the layer's outputs move, squared, if a single remaining position goes: float64 [n]."""
         columns = _columns(self._weights, self._width)
-        told: Tensor = torch.linalg.solve(_blocks(self._inverse, self._width), columns)
-        return (told * columns).sum((1, 2))
+        solved: Tensor = torch.linalg.solve(_blocks(self._inverse, self._width), columns)
+        return (solved * columns).sum((1, 2))
 
     def part(self, positions: Tensor) -> Behind:
-        """Some positions alone: what one of them costs once others of them went is the same."""
+        """The layer with only some positions: they cost the same here, even after others of them are removed."""
         columns = covered(positions, self._width)
         return Behind(self._weights[:, columns], self._inverse[columns][:, columns], self._width)
 
-    def remove(self, gone: Tensor) -> None:
-        """Has some of the positions that stand go, and those that stay make up for them."""
-        columns = covered(gone, self._width)
+    def remove(self, positions: Tensor) -> None:
+        """Removes some positions and refits the remaining ones."""
+        columns = covered(positions, self._width)
         stays = torch.ones(len(self._inverse), dtype=torch.bool, device=columns.device)
         stays[columns] = False
         rows = self._inverse[columns]
-        told = torch.linalg.solve(rows[:, columns], rows[:, stays])
-        self._weights = self._weights[:, stays] - self._weights[:, columns] @ told
-        self._inverse = self._inverse[stays][:, stays] - self._inverse[stays][:, columns] @ told
+        solved = torch.linalg.solve(rows[:, columns], rows[:, stays])
+        self._weights = self._weights[:, stays] - self._weights[:, columns] @ solved
+        self._inverse = self._inverse[stays][:, stays] - self._inverse[stays][:, columns] @ solved
 
 
 def width_surgeon(model: Model, axis: Axis, felt: Tensor, context: Context) -> Tensor:
-    """What it costs that a position goes after all that cost less: float64 [size]; 0 where no input reaches.
+    """The cost of removing each position after all cheaper ones: float64 [size]; 0 if no input reaches the axis.
 
-    By how much the answers of the maps behind move, squared. What this is to the vectors differs by layer: so it is
-    multiplied by how much the vectors feel all positions of the layer, for how much these add to the answers.
+    The cost is how far the outputs of the linear layers behind move, squared. How much that moves the model's vectors
+    differs by axis, so costs are scaled: by how far the vectors move without the axis's positions, summed, over the
+    squared length of what these positions add to the outputs.
 
     Args:
-        felt: how much the vectors change, squared, without each position (`width_taylor`): float32 [size].
+        felt: how far the vectors move, squared, without each position (`width_taylor`): float32 [size].
 
     Raises:
-        OutOfTime: the context's deadline is over.
+        OutOfTime: the context's deadline has passed.
     """
     known = moments(model, context)
     tables = {name: (model.tables[name], width) for name, width in maps_behind(model, axis).items() if name in known}
-    maps, added = list[Behind](), 0.0
+    layers, added = list[Behind](), 0.0
     for name, (table, width) in tables.items():
         if isinstance(table, Linear):
-            maps.append(Behind.of(table, known[name], width))
+            layers.append(Behind.of(table, known[name], width))
             added += float(_added(table, known[name], width).sum())
-    costs = _costs(maps, model.size(axis), context)
+    costs = _costs(layers, model.size(axis), context)
     return costs * (float(felt.sum()) / added if added else 0.0)
 
 
-def _costs(maps: Sequence[Behind], size: int, context: Context) -> Tensor:
+def _costs(layers: Sequence[Behind], size: int, context: Context) -> Tensor:
     costs, most, count = torch.zeros(size, dtype=torch.float64), 0.0, -(-size // ROUNDS)
     standing = torch.arange(size)
-    while maps and len(standing):
-        context.deadline.check("finding which positions are missed least")
-        near = _together(maps).argsort(stable=True)[: CANDIDATES * count]
-        parts, left, gone = [one.part(near) for one in maps], near.tolist(), list[int]()
+    while layers and len(standing):
+        context.deadline.check("ranking positions by what they cost")
+        candidates = _total_costs(layers).argsort(stable=True)[: CANDIDATES * count]
+        parts, left, gone = [layer.part(candidates) for layer in layers], candidates.tolist(), list[int]()
         while left and len(gone) < count:
-            now = _together(parts)
-            least = int(now.argmin())
-            most = max(float(now[least]), most * (1 + 1e-9))  # who goes later costs more than who went before
+            candidate_costs = _total_costs(parts)
+            least = int(candidate_costs.argmin())
+            most = max(float(candidate_costs[least]), most * (1 + 1e-9))  # later positions cost more than earlier ones
             gone.append(left.pop(least))
             costs[standing[gone[-1]]] = most
             for part in parts:
                 part.remove(torch.tensor([least]))
-        for one in maps:
-            one.remove(torch.tensor(gone))
+        for layer in layers:
+            layer.remove(torch.tensor(gone))
         stays = torch.ones(len(standing), dtype=torch.bool)
         stays[gone] = False
         standing = standing[stays]
     return costs
 
 
-def _together(maps: Sequence[Behind]) -> Tensor:
-    return torch.stack([one.costs() for one in maps]).sum(0)
+def _total_costs(layers: Sequence[Behind]) -> Tensor:
+    return torch.stack([layer.costs() for layer in layers]).sum(0)
 
 
 def _added(table: Linear, known: Moments, width: int) -> Tensor:
-    """The squared length of what each position adds to a map's answers, in the mean: float64 [n]."""
+    """The mean squared length of what each position adds to a layer's outputs: float64 [n]."""
     columns = _columns(table.weights().detach().double(), width)
     return (columns @ columns.mT * _blocks(known.second(), width)).sum((1, 2))
 
 
 def _columns(weights: Tensor, width: int) -> Tensor:
-    """Of each position: [n, width, rows] of [rows, n * width]."""
+    """The columns of each position: [n, width, rows] from [rows, n * width]."""
     return weights.T.reshape(-1, width, len(weights))
 
 
 def _blocks(square: Tensor, width: int) -> Tensor:
-    """What stands along the diagonal: [n, width, width] of [n * width, n * width]."""
+    """The blocks on the diagonal: [n, width, width] from [n * width, n * width]."""
     count = len(square) // width
     return square.reshape(count, width, count, width).diagonal(dim1=0, dim2=2).permute(2, 0, 1)

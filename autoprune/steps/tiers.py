@@ -1,4 +1,4 @@
-"""Codes of several kinds in one table: the more often rows are looked up, the finer their codes."""
+"""Several kinds of codes in one table: the more often a row is looked up, the finer its code."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from autoprune.steps.turning import spread
 
 @dataclass(frozen=True, kw_only=True)
 class Tiers(Coded):
-    """Row-wise codes of two widths for the rows that are looked up most, product codes for all others.
+    """Row-wise codes of two widths for the most frequent rows, product codes for all others.
 
-    Few rows are looked up often, and they can take many bits (Ginart et al. 2021, "Mixed Dimension Embeddings"); most
-    are not, and one byte for several of their dimensions will do (Jégou, Douze & Schmid 2011).
+    Few rows are looked up often, so they can have many bits (Ginart et al. 2021, "Mixed Dimension Embeddings"). For all
+    other rows one byte for several dimensions is enough (Jégou, Douze & Schmid 2011).
 
     Attributes:
-        head, middle: fractions of the rows that stand, the most frequent ones and the next.
-        head_bits, middle_bits: of their codes: 8, 4, 3, 2 or 1; of normal levels 1.6 or a mean too.
-        width, entries: of the product codes of the others, as of `product`; beside normal levels they have lengths.
+        head, middle: fractions of the standing rows: the most frequent ones, and the next.
+        head_bits, middle_bits: of their codes: 8, 4, 3, 2 or 1; with normal levels also 1.6 or a rate.
+        width, entries: of the product codes, as of `product`; with normal levels these have lengths.
     """
 
     name: ClassVar[str] = "tiers"
@@ -41,7 +41,7 @@ class Tiers(Coded):
     def summary(self) -> str:
         middle = f", {100 * self.middle:.4g}% {self.middle_bits}" * bool(self.middle)
         head = f"{100 * self.head:.4g}% of rows {self.head_bits} bits{middle}"
-        return f"{head}, others product {self.width} dims{self.manner}"
+        return f"{head}, others product {self.width} dims{self.qualifiers}"
 
     def check(self, model: Model) -> None:
         check_lookups(model)

@@ -1,4 +1,4 @@
-"""Turns of the axes of tables before their rows are coded: at random, or to their principal axes."""
+"""Rotations of tables before their rows are coded: at random, or to principal axes."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from autoprune.models.table import FLOAT_BITS
 from autoprune.steps.dims import principal_rotation
 
 SPREAD_BITS = 4
-"""Codes of so few bits are worth a turn of the axes."""
+"""Up to this number of bits, codes gain from a random rotation."""
 
 
 def spread(model: Model, bits: Mapping[str, float]) -> list[Axis]:
-    """Turns tables at random before they get few bits, so that each dimension carries about as much as the others.
+    """Rotates tables at random before they get few bits, so that all dimensions carry about the same amount.
 
-    A row's levels divide its range, which one strong dimension stretches for all; and what is alike in a row's
-    dimensions rounds alike (Ashkboos et al. 2024, "QuaRot"; Gao & Long 2024, "RaBitQ"). Tables are turned once, and
-    only where it costs nothing when the model answers, and no zeros would be filled.
+    A row's levels divide its range, which a single strong dimension stretches for all, and similar values in a row have
+    similar rounding errors (Ashkboos et al. 2024, "QuaRot"; Gao & Long 2024, "RaBitQ"). Tables are rotated once, and
+    only if that costs nothing at inference and fills no pruned zeros.
 
     Args:
-        bits: of the codes that are chosen next, by group; more than `SPREAD_BITS` need no turn.
+        bits: by group, the bits of the codes that are chosen next; above `SPREAD_BITS` nothing is rotated.
 
     Returns:
-        What was turned.
+        The axes that were rotated.
     """
-    turning = _turning(model, [name for name, width in bits.items() if width <= SPREAD_BITS])
-    for axis in turning:
+    axes = _turning(model, [name for name, width in bits.items() if width <= SPREAD_BITS])
+    for axis in axes:
         model.rotate(axis, random_rotation(model.size(axis)).to(model.device))
-    return turning
+    return axes
 
 
 def concentrate(model: Model, groups: Sequence[str], context: Context, *, but: Sequence[Axis] = ()) -> None:
-    """Turns tables to their principal axes before they get codes of a rate, on the terms of `spread`.
+    """Rotates tables to their principal axes before they get codes at a rate, under the conditions of `spread`.
 
-    Codes of one step along such axes have an entropy that falls with the variance, and entropy-coded column by column
-    (`autoprune.packing.columns`) they take no more: what sharing bits out among dimensions would come to (Goyal 2001,
-    "Theoretical Foundations of Transform Coding").
+    Along principal axes the entropy of codes with one step falls with the variance. Entropy coding column by column
+    (`autoprune.packing.columns`) turns that into bytes, which has the effect of sharing bits out among dimensions
+    (Goyal 2001, "Theoretical Foundations of Transform Coding").
 
     Args:
-        groups: of tables that get codes of a rate.
-        but: what was spread for another table on it.
+        groups: the groups of tables that get codes at a rate.
+        but: axes that `spread` has already rotated for another table.
     """
     for axis in _turning(model, groups):
         if axis not in but:
@@ -53,7 +53,7 @@ def concentrate(model: Model, groups: Sequence[str], context: Context, *, but: S
 
 
 def _turning(model: Model, groups: Sequence[str]) -> list[Axis]:
-    """The axes of dimensions of groups of tables that can be turned at no cost when the model answers."""
+    """The dimension axes of groups of tables that can be rotated at no cost at inference."""
     tables = {table for name in groups for table in model.groups[name]}
     return [
         axis
@@ -70,7 +70,7 @@ def _is_plain(model: Model, axis: Axis) -> bool:
 
 
 def random_rotation(dim: int) -> Tensor:
-    """An orthogonal matrix, float32 [dim, dim], the same one for every table of that width."""
-    drawn = torch.randn(dim, dim, generator=torch.Generator().manual_seed(dim), dtype=torch.float64)
-    rotation: Tensor = torch.linalg.qr(drawn).Q.float()
+    """An orthogonal matrix, float32 [dim, dim], the same for every table of that width."""
+    gaussian = torch.randn(dim, dim, generator=torch.Generator().manual_seed(dim), dtype=torch.float64)
+    rotation: Tensor = torch.linalg.qr(gaussian).Q.float()
     return rotation

@@ -1,4 +1,4 @@
-"""Structured pruning of the width of layers: attention heads and feed-forward neurons go, each layer its own number."""
+"""Structured pruning of the width of layers: removes attention heads and feed-forward neurons."""
 
 from __future__ import annotations
 
@@ -23,27 +23,26 @@ IMPORTANCES = ("norm", "activation", "taylor", "surgeon")
 KINDS = ("heads", "ffn")
 SCOPES = ("layer", "global")
 CALIBRATION = 256
-"""Inputs that importance is measured on, at most."""
+"""The most inputs that importance is measured on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Width(Step):
-    """Cuts the heads, or the neurons, of layers that matter least.
+    """Cuts the least important heads, or neurons, of layers.
 
     Attributes:
-        sparsity: fraction of them removed; one number, or under scope `layer` a mapping from layer to number. At least
-            one of every layer stays.
-        importance: `norm`, the length of the weights that lead to one and away from it (Li et al. 2017); `activation`,
-            how strongly it answers to inputs, times the length of the weights that lead away from it (Hu et al. 2016);
-            `taylor`, by how much the vectors of inputs would move, to first order, if it were gone (Molchanov et al.
-            2019; Michel et al. 2019; of the vectors themselves, since the loss of a model against itself has no slope);
-            `surgeon`, by how much the answers of the maps behind would move once those that stay make up for it
-            (Hassibi & Stork 1993; Kurtic et al. 2023), see `autoprune.steps.surgeon`. It is for stages that train
-            nothing and `refit`; where one trains, it is measured anew at each step of the schedule. Without inputs all
-            three are `norm`.
-        scope: `layer` takes the same share of every layer, `global` ranks those of all layers together.
-        refit: whether the maps behind them are refit, by least squares, so that those that stay make up for those that
-            go (He et al. 2017), see `autoprune.steps.refit`. Only where nothing is trained in the stage.
+        sparsity: fraction of them removed: one number, or with scope `layer` a mapping from layer to number. At least
+            one per layer stays.
+        importance: `norm`, the norm of a head's or neuron's incoming and outgoing weights (Li et al. 2017);
+            `activation`, its activation over inputs times the norm of its outgoing weights (Hu et al. 2016); `taylor`,
+            how far the vectors of inputs would move without it, to first order (Molchanov et al. 2019; Michel et al.
+            2019; the vectors, because the loss of a model against itself has no slope); `surgeon`, how far the outputs
+            of the linear layers behind it would move after these are refit (Hassibi & Stork 1993; Kurtic et al. 2023),
+            see `autoprune.steps.surgeon`. `surgeon` is meant for stages that `refit` without training; in a stage that
+            trains it is measured again at each step of the schedule. Without inputs the last three fall back to `norm`.
+        scope: `layer` removes the same share of every layer, `global` ranks all layers together.
+        refit: whether the linear layers behind are refit by least squares, so that what stays makes up for what goes
+            (He et al. 2017), see `autoprune.steps.refit`. Only in stages that train nothing.
     """
 
     kind: ClassVar[str]
@@ -54,12 +53,12 @@ class Width(Step):
     refit: bool = False
 
     def parameters(self) -> dict[str, Any]:
-        found = super().parameters()
-        return found if self.refit else {name: value for name, value in found.items() if name != "refit"}
+        parameters = super().parameters()
+        return parameters if self.refit else {name: value for name, value in parameters.items() if name != "refit"}
 
     def summary(self) -> str:
-        said = super().summary()
-        return said.replace(self.name, f"{self.name} refit", 1) if self.refit else said
+        words = super().summary()
+        return words.replace(self.name, f"{self.name} refit", 1) if self.refit else words
 
     def untrained(self) -> str:
         return "refit" if self.refit else ""
@@ -96,19 +95,21 @@ class Width(Step):
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
         axes = model.standing_axes(self.kind)
-        asked = sparsity_by_name(self.sparsity, model.axes_of(self.kind), path=("sparsity",))
+        sparsities = sparsity_by_name(self.sparsity, model.axes_of(self.kind), path=("sparsity",))
         if self.scope == "layer":
-            goals = {name: removed(model.size(axes[name]), asked[name] * reached) for name in asked if name in axes}
+            goals = {
+                name: removed(model.size(axes[name]), sparsities[name] * reached) for name in sparsities if name in axes
+            }
             if all(model.size(axes[name]) - len(model.standing(axes[name])) >= gone for name, gone in goals.items()):
-                return  # a schedule stands still between its stairs
-            found = self._importance(model, context)
+                return  # the schedule has not reached its next whole head or neuron
+            importance = self._importance(model, context)
             keep = {
-                name: found[name].topk(model.size(axes[name]) - gone).indices.sort().values
+                name: importance[name].topk(model.size(axes[name]) - gone).indices.sort().values
                 for name, gone in goals.items()
             }
         else:
             sizes = {name: model.size(axis) for name, axis in axes.items()}
-            gone = removed(sum(sizes.values()), next(iter(asked.values())) * reached)
+            gone = removed(sum(sizes.values()), next(iter(sparsities.values())) * reached)
             if sum(sizes.values()) - sum(len(model.standing(axis)) for axis in axes.values()) >= gone:
                 return
             keep = _rank_together(self._importance(model, context), gone)
@@ -117,25 +118,25 @@ class Width(Step):
 
     def _importance(self, model: Model, context: Context) -> dict[str, Tensor]:
         axes = model.standing_axes(self.kind)
-        if context.rehearsal:  # any will do
+        if context.rehearsal:  # any importance will do
             return {name: torch.ones(model.size(axis)) for name, axis in axes.items()}
         if self.importance == "surgeon" and inputs_of(context):
-            return self._missed(model, context)
+            return self._removal_costs(model, context)
         if self.importance in ("norm", "surgeon") or not context.calibration:
-            found = {name: width_norm(model, axis) for name, axis in axes.items()}
+            importance = {name: width_norm(model, axis) for name, axis in axes.items()}
         else:
             measure = width_activation if self.importance == "activation" else width_taylor
-            known = _measured(measure, model, context.calibration, context)
-            found = {name: known[axis.name] for name, axis in axes.items()}
+            measured = _measured(measure, model, context.calibration, context)
+            importance = {name: measured[axis.name] for name, axis in axes.items()}
             if self.importance == "taylor":
-                return found
-        # Lengths of different layers are no common measure: each layer's are taken as shares.
-        return {name: values / values.sum().clamp_min(1e-30) * len(values) for name, values in found.items()}
+                return importance
+        # Norms of different layers are not comparable: take them as shares of each layer's sum.
+        return {name: values / values.sum().clamp_min(1e-30) * len(values) for name, values in importance.items()}
 
-    def _missed(self, model: Model, context: Context) -> dict[str, Tensor]:
-        """What it costs that positions go while others make up for them: the same for every sparsity.
+    def _removal_costs(self, model: Model, context: Context) -> dict[str, Tensor]:
+        """The costs of removing positions when others make up for them; they are the same for every sparsity.
 
-        Of the model that the stage began with where it trains nothing: what else it cuts then does not matter.
+        If the stage trains nothing they are measured on the model it started with, so its other cuts have no influence.
         """
         start, whole = context.start if isinstance(context.start, Model) else model, inputs_of(context)
         felt = _measured(width_taylor, start, context.calibration or whole, context)
@@ -181,7 +182,7 @@ def _measured(
     inputs: Sequence[Any],
     context: Context,
 ) -> dict[str, Tensor]:
-    """What is measured of heads and neurons, by axis: of both, for who cuts one will ask for the other as well."""
+    """A measure of heads and neurons, by axis: of both at once, as recipes that cut one often cut the other."""
     inputs = inputs[:CALIBRATION]
     axes = {axis.name: axis for kind in KINDS for axis in model.standing_axes(kind).values()}
     key = (measure.__name__, context.content_of(model), tuple(inputs))
@@ -189,13 +190,13 @@ def _measured(
 
 
 def _rank_together(importance: Mapping[str, Tensor], gone: int) -> dict[str, Tensor]:
-    """Positions that stay, by layer, when `gone` of all layers go; the best of every layer stays."""
+    """By layer, the positions that stay when `gone` of all layers go; the best of every layer stays."""
     gone = min(gone, sum(map(len, importance.values())) - len(importance))
     ranked = {name: values.clone() for name, values in importance.items()}
     for values in ranked.values():
         values[values.argmax()] = torch.inf
-    whole = torch.cat(list(ranked.values()))
-    stays = torch.ones(len(whole), dtype=torch.bool, device=whole.device)
-    stays[whole.argsort(stable=True)[:gone]] = False
+    pooled = torch.cat(list(ranked.values()))
+    stays = torch.ones(len(pooled), dtype=torch.bool, device=pooled.device)
+    stays[pooled.argsort(stable=True)[:gone]] = False
     by_layer = torch.split(stays, [len(values) for values in ranked.values()])
     return {name: kept.nonzero()[:, 0] for name, kept in zip(ranked, by_layer, strict=True)}

@@ -1,1 +1,1 @@
-"""A search and its verification: who asks, who evaluates, who decides."""
+"""A search and its verification: what is tried, who evaluates it, and what is kept."""

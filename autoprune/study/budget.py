@@ -1,4 +1,4 @@
-"""The time of a search: what is left of it, who may have how much, and what it did not do for."""
+"""The time of a search: how much is left, how much each stage may take, and what there was no time for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from autoprune.deadline import Deadline
 
 RESERVED = 0.25
-"""The share of study.minutes that the search leaves to the verification at most."""
+"""The largest share of study.minutes that the search reserves for verification."""
 
 
 class Budget:
@@ -16,12 +16,12 @@ class Budget:
 
     Args:
         deadline: when the run is to end, verification included.
-        minutes: that it has in all; None: no limit.
-        verification: seconds that verifying what was found takes, by now.
+        minutes: the time limit of the run; None: no limit.
+        verification: returns the seconds that verifying the current front is expected to take.
 
     Attributes:
-        stopped: what was in the making when the time was over, empty where nothing was; None while it is not over.
-        undone: what the search did not come to, or stopped in, each in a few words.
+        stopped: what was being done when the time ran out, empty if nothing was; None while there is time.
+        undone: what the search skipped or stopped early for lack of time, each in a few words.
     """
 
     def __init__(self, deadline: Deadline, *, minutes: float | None, verification: Callable[[], float]) -> None:
@@ -36,7 +36,7 @@ class Budget:
 
     @property
     def seconds(self) -> float:
-        """Until the search is over; a part of the time is left to the verification of what it found."""
+        """Seconds until the search ends; the time for verification is already deducted."""
         left = self._deadline.left
         if self._minutes is None or math.isinf(left):
             return left
@@ -44,22 +44,23 @@ class Budget:
 
     @property
     def ending(self) -> Deadline:
-        """When the search is over."""
+        """When the search ends."""
         return Deadline.after(self.seconds)
 
     def share(self, share: float, *, but: float = 0.0, before: float = 0.0) -> Deadline:
-        """When a stage is to end that may take a share of what is left, and leaves some seconds to what follows it.
+        """The deadline of a stage that may take a share of the time left.
 
         Args:
-            but: the seconds that it leaves.
-            before: seconds that it took in runs that this one goes on with: these are a part of its share.
+            share: of the time left.
+            but: seconds of it to leave for the following stages.
+            before: seconds that the stage took in earlier runs of this search; they count towards its share.
         """
         return Deadline.after(max(0.0, share * (self.seconds + before) - before - but))
 
     def over(self, undone: str = "") -> bool:
-        """Whether the search is over; notes what it does not come to then."""
+        """Whether the search is out of time; if it is, notes what is left undone."""
         if self.stopped is None and self.seconds <= 0:
-            self.stopped = ""  # for good: a later estimate may be lower
+            self.stopped = ""  # final, although a later estimate of the verification may be lower
         if self.stopped is not None and undone:
             self.undone.append(undone)
         return self.stopped is not None

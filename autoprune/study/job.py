@@ -26,7 +26,7 @@ from autoprune.record.folder import GO_ON, driving, open_folder
 from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.record import Record
 from autoprune.record.storage import kept
-from autoprune.study.definition import Definition, check_told, make_task
+from autoprune.study.definition import Definition, check_no_idle_settings, make_task
 from autoprune.study.driver import Driver
 from autoprune.study.evaluation.evaluate import Evaluator
 from autoprune.study.executors.executor import Executor
@@ -40,8 +40,8 @@ from autoprune.study.teams.storage import team_of
 from autoprune.tasks.task import Task
 
 SMALL = 2**20
-"""Values of a model up to which one thread is quicker: several wait for each other at each of many small operations,
-and where other work has the processors, for most of the time."""
+"""A model of at most so many values is faster on one thread: several threads wait for each other in each of many small
+operations, and most of the time if other work occupies the processors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class _Begun:
     """A study whose data is read and whose recipes were tried.
 
     Attributes:
-        presets: as the task's model can have them.
+        presets: adapted to the task's model.
         reading: seconds that reading the data took.
     """
 
@@ -70,27 +70,27 @@ def run_study(
     deadline: Deadline | None = None,
     between: Callable[[Record, Task], None] = lambda record, task: None,
 ) -> Record:
-    """Runs the study that a config describes, from where it was left; returns its record.
+    """Runs the study that a config describes, from where it stopped, and returns its record.
 
-    Everything that can be refused is refused before anything is written.
+    All checks are made before anything is written.
 
     Args:
         sections: of the config.
-        overrides: what was asked for on top of the defaults; kept to reproduce single candidates.
-        config_dir: the user's folder of configs, if one was named; kept likewise.
-        executor: runs the evaluations, and is closed by whoever made it; None: as `study.workers` says.
-        watch: is told how the search goes.
+        overrides: settings on top of the defaults; recorded to reproduce single candidates.
+        config_dir: the user's folder of configs, if one was named; recorded for the same purpose.
+        executor: runs the evaluations; the caller closes it. None: chosen by `study.workers`.
+        watch: receives reports on the search.
         deadline: when the run is to end; None: `study.minutes` from now.
         between: called with the study and its task once the scan's finds are measured, before training begins.
 
     Raises:
-        AutopruneError: something in the config cannot be, the study was started with another definition, or the time
-            was over before the dense model was finished.
+        AutopruneError: the config is invalid, the study was started with another definition, or the time was over
+            before the dense model was finished.
     """
     config, watch = study_config(sections), watch or Watching()
     place = executor_config(sections)
-    if not (config.name and (at_home(config.dir) / config.name / "study.yaml").exists()):  # what was begun goes on
-        check_told(sections["task"], overrides)
+    if not (config.name and (at_home(config.dir) / config.name / "study.yaml").exists()):  # an existing study continues
+        check_no_idle_settings(sections["task"], overrides)
     deadline = deadline or time_of(config)
     begun = _begin(sections, config, working=watch.working, note=watch.note, deadline=deadline)
     definition, evaluator, task = begun.definition, begun.evaluator, begun.evaluator.task
@@ -102,7 +102,7 @@ def run_study(
     ):
         team = stack.enter_context(team_of(config.storage, folder))
         if not team.sole:
-            watch.note("others drive this study too: its work is shared, see docs/processes.md")
+            watch.note("other drivers work on this study too and share its work, see docs/processes.md")
         with team.turn():
             open_folder(
                 folder,
@@ -116,6 +116,7 @@ def run_study(
                     **({} if (judging := _judging(config, place)) is None else {"workers": judging}),
                     **({"config_dir": config_dir} if config_dir else {}),
                 },
+                asked={name: sections[name] for name in ("space", "presets")},
                 joining=not team.sole,
             )
         archive = Archive(folder / "archive.jsonl", turn=team.turn)
@@ -138,7 +139,7 @@ def run_study(
 
 
 def _judging(config: StudyConfig, place: ExecutorConfig) -> int | None:
-    """Processes of this machine that may judge; None: nobody says. `study.workers` of a cluster are calls in flight."""
+    """Processes of this machine that may judge; None: not set. On a cluster, `study.workers` means calls in flight."""
     return 1 if place.name == "serial" else None if place.name == "ray" else config.workers
 
 
@@ -150,10 +151,10 @@ def _begin(
     note: Callable[[str], None],
     deadline: Deadline,
 ) -> _Begun:
-    """Reads the data and tries the recipes: all that precedes the first measurement, at every start.
+    """Reads the data and tries the recipes: everything before the first measurement, at every start.
 
     Raises:
-        AutopruneError: something cannot be, or the time was over; what that took is said.
+        AutopruneError: the config is invalid, or the time was over; the message says what the time was spent on.
     """
     working("reading data")
     start = time.monotonic()
@@ -173,7 +174,7 @@ def _begin(
         raise AutopruneError(
             f"study.minutes was over before anything could be measured: reading the data took {clock(reading)}, and "
             f"trying the recipes on a small model was not finished {clock(trying)} later. Every start takes that long; "
-            "give more minutes."
+            "increase study.minutes."
         ) from None
     return _Begun(definition=definition, evaluator=evaluator, space=space, presets=sections["presets"], reading=reading)
 
@@ -182,10 +183,10 @@ def cluster_of(evaluator: Evaluator, place: ExecutorConfig, *, slots: int | None
     """The executor that uses Ray.
 
     Raises:
-        AutopruneError: Ray is not installed, or there is no such cluster.
+        AutopruneError: Ray is not installed, or the cluster cannot be reached.
     """
     try:
-        from autoprune.study.executors.cluster import Cluster  # here, because who does not use it need not have it
+        from autoprune.study.executors.cluster import Cluster  # imported here because Ray is optional
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
@@ -194,10 +195,10 @@ def cluster_of(evaluator: Evaluator, place: ExecutorConfig, *, slots: int | None
 
 
 def executor_config(sections: Sections) -> ExecutorConfig:
-    """What the section `executor` says.
+    """Parses the section `executor`.
 
     Raises:
-        AutopruneError: with the path of an entry that cannot be.
+        AutopruneError: an entry is invalid; the message gives its path.
     """
     config: ExecutorConfig = structured(ExecutorConfig, sections.get("executor", {}), "executor")
     config.check()
@@ -205,10 +206,10 @@ def executor_config(sections: Sections) -> ExecutorConfig:
 
 
 def study_config(sections: Sections) -> StudyConfig:
-    """What the section `study` says.
+    """Parses the section `study`.
 
     Raises:
-        AutopruneError: with the path of an entry that cannot be.
+        AutopruneError: an entry is invalid; the message gives its path.
     """
     config: StudyConfig = structured(StudyConfig, sections["study"], "study")
     config.check()
@@ -225,30 +226,32 @@ def _check_recipes(evaluator: Evaluator, space: Space, presets: Recipes, *, dead
 
     Raises:
         AutopruneError: one of them cannot be built; the message names its entry.
-        OutOfTime: the time was over before all were.
+        OutOfTime: the time was over before all were built.
     """
-    task, sketches, built = evaluator.task, dict[str, Model](), set[str]()
+    task, sketches, built_keys = evaluator.task, dict[str, Model](), set[str]()
 
     def build(recipe: Recipe) -> None:
         deadline.check("trying the recipes")
-        made = evaluator.plan(recipe)
-        shapes = dataclasses.replace(made, stages=tuple(dataclasses.replace(stage, epochs=0) for stage in made.stages))
-        if shapes.key in built:
+        planned = evaluator.plan(recipe)
+        untrained = dataclasses.replace(
+            planned, stages=tuple(dataclasses.replace(stage, epochs=0) for stage in planned.stages)
+        )
+        if untrained.key in built_keys:
             return
-        built.add(shapes.key)
-        base = digest(made.base)
-        if base not in sketches:
-            sketches[base] = sketch(task, made.base)
-        small = sum(one.numel() for one in sketches[base].parameters()) <= SMALL
+        built_keys.add(untrained.key)
+        base_key = digest(planned.base)
+        if base_key not in sketches:
+            sketches[base_key] = sketch(task, planned.base)
+        small = sum(one.numel() for one in sketches[base_key].parameters()) <= SMALL
         with on_threads(1 if small else torch.get_num_threads()):
-            rehearse(shapes, sketches[base], task, evaluator.context, trainer=evaluator.trainer)
+            rehearse(untrained, sketches[base_key], task, evaluator.context, trainer=evaluator.trainer)
 
     space.check(build)
     for name, recipe in presets.items():
         preset = Space(recipe, root=f"presets.{name}")
         if preset.domains:
             raise AutopruneError(
-                f"{next(iter(preset.domains))}: a preset is fully decided; put open values into the space."
+                f"{next(iter(preset.domains))}: a preset must not have open values; put them into the space."
             )
         preset.check(build)
     deadline.check("trying the recipes")

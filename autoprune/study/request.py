@@ -1,4 +1,4 @@
-"""What is asked of an evaluator: plain values, which can be sent anywhere."""
+"""Requests to an evaluator, as plain values that can be sent to another process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autoprune.measure.measurement import SEARCH, Latency
 from autoprune.record.archive import Candidate
 
 Timings = Mapping[str, Mapping[str, dict[str, Latency]]]
-"""Latencies that are known, by machine, then by structure; equal structures share one timing on a machine."""
+"""Known latencies by machine, then by structure; equal structures share one timing on a machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +19,11 @@ class Rival:
     """A feasible candidate.
 
     Attributes:
-        number: of the candidate.
+        number: the candidate's number.
         quality: ratio of the main metric to the baseline's.
         error: standard error of that ratio.
-        size_bytes: of its artifact.
-        vector_bytes: that are stored of each text, where users store any.
+        size_bytes: size of its artifact.
+        vector_bytes: size of each text's stored vector; None if no vectors are stored.
     """
 
     number: int
@@ -40,12 +40,12 @@ class Request:
     Attributes:
         recipe: as nested plain values.
         name: `baseline`, the name of a preset, or `trial`; only trials can be rejected.
-        number: that the candidate is to have.
+        number: for the candidate.
         seed: of everything random in making it.
         baseline: what it is measured against; None for the baseline itself.
-        timed: what need not be timed again.
-        rivals: by which it can fall before all of its answers are known.
-        seconds: that it may take, from when it is begun.
+        timed: known latencies, which need not be timed again.
+        rivals: candidates that may beat it before it is fully measured.
+        seconds: that it may take from its start.
     """
 
     recipe: Mapping[str, Any]
@@ -60,13 +60,13 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Retiming:
-    """An archived candidate whose artifact is to be timed on the machine that is asked.
+    """A request to time the artifact of an archived candidate on the machine that receives it.
 
     Attributes:
         candidate: not rejected.
-        baseline: timed on that machine before; None where the candidate is the baseline itself.
-        timed: what need not be timed again.
-        seconds: that it may take, from when it is begun.
+        baseline: already timed on that machine; None if the candidate is the baseline itself.
+        timed: known latencies, which need not be timed again.
+        seconds: that it may take from its start.
     """
 
     candidate: Candidate
@@ -76,10 +76,10 @@ class Retiming:
 
 
 def timings(candidates: Iterable[Candidate]) -> Timings:
-    """What a search knows of latency."""
-    found: dict[str, dict[str, dict[str, Latency]]] = {}
+    """The latencies that a search has measured."""
+    latencies: dict[str, dict[str, dict[str, Latency]]] = {}
     for candidate in candidates:
-        for measured in candidate.measurements:
-            if measured.purpose == SEARCH and measured.latency:
-                found.setdefault(measured.machine, {}).setdefault(measured.structure, measured.latency)
-    return found
+        for measurement in candidate.measurements:
+            if measurement.purpose == SEARCH and measurement.latency:
+                latencies.setdefault(measurement.machine, {}).setdefault(measurement.structure, measurement.latency)
+    return latencies

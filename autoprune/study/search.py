@@ -21,13 +21,13 @@ def search(
     config_dir: str | None = None,
     watch: Watching | None = None,
 ) -> Front:
-    """Runs the study that a config describes, verifies its finalists if it says so, and returns the front.
+    """Runs the study that a config describes, verifies its finalists if the config says so, and returns the front.
 
-    Where training is expected to take long, what would be picked is verified before it begins, in one process, so that
-    there is something that holds on test data meanwhile.
+    If training is expected to take long, the likely picks are first verified in one process, so that a result on test
+    data is available in the meantime.
 
     Args:
-        sections, overrides, config_dir, watch: as `autoprune.study.job.run_study` takes them.
+        sections, overrides, config_dir, watch: as for `autoprune.study.job.run_study`.
 
     Raises:
         AutopruneError: as `run_study`.
@@ -38,12 +38,12 @@ def search(
     def between(record: Record, task: Task) -> None:
         if config.verify_rounds:
             front = verify_pick(record, task=task, watch=watch, deadline=deadline)
-            if held := _held(front):
-                watch.note(held)
+            if message := _verified_so_far(front):
+                watch.note(message)
 
     record = run_study(sections, overrides, config_dir=config_dir, watch=watch, deadline=deadline, between=between)
     if not config.verify_rounds or (record.unfinished and len(record.points) == 1):
-        return Front(record)  # beside the dense model alone there is nothing to verify
+        return Front(record)  # with the dense model alone there is nothing to verify
     front = verify(
         record.folder,
         rounds=config.verify_rounds,
@@ -56,21 +56,21 @@ def search(
         finalists = [point for point in front.finalists if point.number]
         verified = sum(bool(point.verified) for point in finalists)
         watch.note(
-            f"study.minutes={config.minutes:.10g} was over in the verification: {verified} of {len(finalists)} "
-            f"finalists are verified, some perhaps in fewer processes; autoprune verify {record.name} goes on."
+            f"study.minutes={config.minutes:.10g} ran out during verification: {verified} of {len(finalists)} "
+            f"finalists are verified, some perhaps in fewer processes; autoprune verify {record.name} continues it."
         )
     return front
 
 
-def _held(front: Front) -> str:
-    """What a front has that was verified before training, in a line; nothing where nothing was."""
-    held = [point for point in front if point.verified and point.number]
-    if held:
-        found = min((point.known for point in held), key=lambda known: known["size_bytes"].ratio)
+def _verified_so_far(front: Front) -> str:
+    """A line about the candidates that were verified before training; empty if none were."""
+    holding = [point for point in front if point.verified and point.number]
+    if holding:
+        smallest = min((point.known for point in holding), key=lambda known: known["size_bytes"].ratio)
         return (
-            f"On test data {1 / found['size_bytes'].ratio:.1f}x smaller at {found['quality'].ratio:.3f}x holds so far, "
-            f"before anything was trained; autoprune front {front.record.name} shows it meanwhile"
+            f"On test data {1 / smallest['size_bytes'].ratio:.1f}x smaller at {smallest['quality'].ratio:.3f}x the "
+            f"quality, verified before training; autoprune front {front.record.name} shows it meanwhile"
         )
-    others = [point.candidate for point in front.record.points if point.number]
-    verified = any(one.purpose == VERIFY for candidate in others for one in candidate.measurements)
-    return "Nothing that was verified holds on test data so far, before anything was trained" if verified else ""
+    candidates = [point.candidate for point in front.record.points if point.number]
+    verified = any(one.purpose == VERIFY for candidate in candidates for one in candidate.measurements)
+    return "No candidate that was verified before training holds on test data" if verified else ""

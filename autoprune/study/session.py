@@ -1,4 +1,4 @@
-"""What all stages of a search share: the study and its record, who works for it, its time, and who is told."""
+"""What all stages of a search share: the study and its record, its workers, its time, and its observers."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from autoprune.tasks.task import Task
 
 
 class CurrentFront:
-    """The front of a study whose archive grows; there is none before the baseline is measured."""
+    """The front of a study whose archive grows; there is no front before the baseline is measured."""
 
     def __init__(self, folder: Path, archive: Archive) -> None:
         self._folder, self._archive = folder, archive
         self._front: Front | None = None
 
     def renewed(self) -> Front:
-        """As the archive is now."""
+        """The front of the archive as it now stands."""
         record = self._front.record.renewed() if self._front else Record(self._folder, self._archive)
         self._front = Front(record)
         return self._front
 
     def last(self) -> Front:
-        """As it was when it was last computed, which costs nothing."""
+        """The front as last computed, at no cost."""
         return self._front or self.renewed()
 
 
@@ -48,17 +48,17 @@ class Session:
     """One run of a search.
 
     Attributes:
-        config: objectives, and how many looks and trials there may be.
-        evaluator: looks at recipes and makes candidates of the study, wherever the staff asks it to.
-        archive: where every finished candidate goes.
-        looks: where looks go; closer ones go beside them.
+        config: the section `study`: objectives, limits on looks and trials, and so on.
+        evaluator: looks at recipes and makes candidates, in whatever process the staff runs it.
+        archive: receives every finished candidate.
+        looks: receives looks; closer looks have a file of their own.
         team: who else drives the study.
         staff: runs evaluations.
-        watch: is told how the search goes.
-        outlook: estimates how long things take.
-        budget: the time.
+        watch: receives reports on the search.
+        outlook: estimates how long the remaining work takes.
+        budget: the time of the search.
         front: of the study.
-        machine: fingerprint of the one that times.
+        machine: fingerprint of the machine that times artifacts.
     """
 
     config: StudyConfig
@@ -75,12 +75,12 @@ class Session:
 
     @property
     def definition(self) -> Definition:
-        """The study's."""
+        """The study's definition."""
         return self.evaluator.definition
 
     @property
     def task(self) -> Task:
-        """The study's."""
+        """The study's task."""
         return self.evaluator.task
 
     @property
@@ -90,15 +90,15 @@ class Session:
 
     @property
     def times(self) -> bool:
-        """Whether it steers by latency, or has limits on it; finalists are timed in any case."""
+        """Whether the search times candidates: latency is an objective or is required. Finalists are always timed."""
         items = self.evaluator.requirements.items
         return "latency" in self.config.objectives or any(item.reading.startswith("latency_ms") for item in items)
 
     def ready(self, seconds: float) -> None:
-        """Has this process compute what every training reads, with all cores; where others work, they do it.
+        """Has this process compute, on all cores, what every training reads; on a cluster, each node does so itself.
 
         Raises:
-            OutOfTime: so many seconds are over; what was computed is kept.
+            OutOfTime: `seconds` have passed; what was computed is kept.
         """
         if self.staff.width == 1:
             with self.team.alone("what trainings read"):
@@ -117,10 +117,10 @@ def begin(
     deadline: Deadline,
     reading: float,
 ) -> Session:
-    """A session, whose machine is noted in the study's folder.
+    """Opens a session and notes its machine in the study's folder.
 
     Args:
-        executor: runs evaluations; None: this process, and as many as `config.workers` says once that pays.
+        executor: runs evaluations; None: this process, and up to `config.workers` processes once that pays off.
         deadline: when the run is to end, verification included.
         reading: seconds that reading the data took.
     """

@@ -1,4 +1,4 @@
-"""What a study is told beside task, space, presets and requirements."""
+"""The sections `study` and `executor` of a config."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SAMPLERS = ("auto", "random")
 
 @dataclass(kw_only=True)
 class StudyConfig:
-    """The section `study` of a config; `conf/study/default.yaml` comments each entry."""
+    """The section `study` of a config; `conf/study/default.yaml` explains each entry."""
 
     name: str | None = None
     looks: int | None = None
@@ -34,16 +34,18 @@ class StudyConfig:
     artifacts_gb: float | None = None
 
     def check(self) -> None:
-        """Refuses what cannot be.
+        """Validates the section.
 
         Raises:
-            AutopruneError: with the path of the entry.
+            AutopruneError: an entry is invalid; the message gives its path.
         """
         for name in ("seed", "verify_rounds", "looks", "trials", "workers"):
             value, least = getattr(self, name), int(name == "workers")
             if value is not None and value < least:
-                way = ", or null" * (name in ("looks", "trials", "workers"))
-                raise AutopruneError(f"study.{name}: a whole number >= {least} must be given{way}, but got {value}.")
+                or_null = ", or null" * (name in ("looks", "trials", "workers"))
+                raise AutopruneError(
+                    f"study.{name}: a whole number >= {least} must be given{or_null}, but got {value}."
+                )
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise AutopruneError(
                 f"study.minutes: more than 0 must be given, or null for no limit, but got {self.minutes}."
@@ -52,7 +54,7 @@ class StudyConfig:
             raise AutopruneError(f"study.latency_seconds: more than 0 must be given, but got {self.latency_seconds}.")
         if self.artifacts_gb is not None and not 0 <= self.artifacts_gb < math.inf:
             raise AutopruneError(
-                f"study.artifacts_gb: 0 or more must be given, or null for no bound, but got {self.artifacts_gb}."
+                f"study.artifacts_gb: 0 or more must be given, or null for no limit, but got {self.artifacts_gb}."
             )
         if self.storage is not None:
             check_address(self.storage)
@@ -75,9 +77,10 @@ class ExecutorConfig:
     """The section `executor` of a config: who runs looks, trainings and measurements of quality.
 
     Attributes:
-        name: `local`, processes of this machine; `serial`, this one alone; or `ray`, a cluster, of which all else is.
-        address: as `ray.init` takes it; None: a cluster is started on this machine.
-        cpus, gpus: that a call takes.
+        name: `local`, processes of this machine; `serial`, this process alone; or `ray`, a cluster. The other
+            entries are for `ray` only.
+        address: as for `ray.init`; None: a cluster is started on this machine.
+        cpus, gpus: that one call takes.
         retries: of a call whose process or node was lost.
     """
 
@@ -88,15 +91,15 @@ class ExecutorConfig:
     retries: int = 3
 
     def check(self) -> None:
-        """Refuses what cannot be.
+        """Validates the section.
 
         Raises:
-            AutopruneError: with the path of the entry.
+            AutopruneError: an entry is invalid; the message gives its path.
         """
         if self.name not in EXECUTORS:
             raise unknown("executor.name", self.name, EXECUTORS)
         if self.name != "ray" and self != ExecutorConfig(name=self.name):
-            raise AutopruneError(f"executor={self.name}: address, cpus, gpus and retries are of executor=ray.")
+            raise AutopruneError(f"executor={self.name}: address, cpus, gpus and retries need executor=ray.")
         for name in ("cpus", "gpus", "retries"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise AutopruneError(f"executor.{name}: 0 or more must be given, but got {getattr(self, name)}.")
@@ -108,7 +111,7 @@ def find_device(name: str) -> torch.device:
     """The device of that name.
 
     Raises:
-        AutopruneError: there is none.
+        AutopruneError: there is no such device.
     """
     try:
         device = torch.device(name)

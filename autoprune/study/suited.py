@@ -1,4 +1,4 @@
-"""What a config asks for, as the task's model can have it."""
+"""Adapts a config's space and presets to what the task's model supports."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ Sections = Mapping[str, dict[str, Any]]
 
 
 def suited(sections: Sections, task: Task) -> tuple[Sections, list[str]]:
-    """The sections without what the task's model can never do, and words about the presets that are left out.
+    """The sections without what the task's model does not support, and messages about what is left out.
 
-    One is left out where it comes to the same as another, or lost what it is named after (`vocab_half_int4`, where
-    no piece can go). Of those that come to the same, one that stays as it was told is kept.
+    A preset is left out if it is equivalent to another, or if the step that it is named after does not apply (such
+    as `vocab_half_int4`, if no piece can be removed). Of equal presets, one that needed no adaptation is kept.
     """
-    told = {name: recipe for name, recipe in sections["presets"].items() if recipe is not None}  # `presets.int8=null`
-    for name, recipe in told.items():
+    given = {name: recipe for name, recipe in sections["presets"].items() if recipe is not None}  # int8=null
+    for name, recipe in given.items():
         if not isinstance(recipe, Mapping):
             raise AutopruneError(f"presets.{name}: a recipe is a mapping of stages, but got {recipe!r}.")
-    named = {_key({}, task): "the dense model"}
-    found = {name: task.suited(recipe) for name, recipe in told.items()}
-    left: dict[str, str] = {}
-    for name in sorted(told, key=lambda name: found[name] != told[name]):
-        lost = {*keys_of(told[name])} - {*keys_of(found[name])}
-        same = named.setdefault(_key(found[name], task), name)
+    name_of_key = {_key({}, task): "the dense model"}
+    adapted = {name: task.suited(recipe) for name, recipe in given.items()}
+    reasons: dict[str, str] = {}
+    for name in sorted(given, key=lambda name: adapted[name] != given[name]):
+        lost = {*keys_of(given[name])} - {*keys_of(adapted[name])}
+        same = name_of_key.setdefault(_key(adapted[name], task), name)
         if lost & {*name.split("_")}:
-            left[name] = "nothing of what it is named after can be removed"
+            reasons[name] = "the step that it is named after does not apply to this model"
         elif same != name:
-            left[name] = f"comes to the same as {same}"
-    presets = {name: recipe for name, recipe in found.items() if name not in left}
+            reasons[name] = f"is equivalent to {same}"
+    presets = {name: recipe for name, recipe in adapted.items() if name not in reasons}
     space = task.suited(sections["space"])
     dropped = _dropped(sections["space"], space)
     width = ", ".join(f"{name} {value}" for name, value in task.base.items())
-    words = [f"space.base: {', '.join(dropped)} left out, for the dense model has {width}"] if dropped else []
-    words += [f"preset {name} is left out: {left[name]}" for name in told if name in left]
-    return {**sections, "space": space, "presets": presets}, words
+    messages = [f"space.base: {', '.join(dropped)} left out, since the dense model has {width}"] if dropped else []
+    messages += [f"preset {name} is left out: {reasons[name]}" for name in given if name in reasons]
+    return {**sections, "space": space, "presets": presets}, messages
 
 
-def _dropped(told: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """Settings of the dense model that a space offers and the task does not."""
+def _dropped(space: Mapping[str, Any], adapted: Mapping[str, Any]) -> list[str]:
+    """Settings of the dense model that a space offers but the task does not."""
     dropped = []
-    for name, held in (told.get("base") or {}).items():
-        options = held.get("any_of", ()) if isinstance(held, Mapping) else ()
-        stay = found["base"][name]
-        dropped += [f"{name} {one}" for one in options if isinstance(stay, Mapping) and one not in stay["any_of"]]
+    for name, setting in (space.get("base") or {}).items():
+        options = setting.get("any_of", ()) if isinstance(setting, Mapping) else ()
+        kept = adapted["base"][name]
+        dropped += [f"{name} {one}" for one in options if isinstance(kept, Mapping) and one not in kept["any_of"]]
     return dropped
 
 
 def _key(recipe: Mapping[str, Any], task: Task) -> str:
-    """Names what a recipe comes to; what cannot be read is told when recipes are checked."""
+    """The key of the recipe's plan; a recipe that cannot be planned is refused later, when recipes are checked."""
     try:
         return plan(recipe, base_defaults=task.base, runtimes=task.runtimes).key
     except AutopruneError:

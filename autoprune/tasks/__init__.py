@@ -1,1 +1,1 @@
-"""What a task is, and what a metric is."""
+"""Tasks and metrics."""

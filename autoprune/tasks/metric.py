@@ -1,4 +1,4 @@
-"""What a metric is: a function of rows, and how much it would differ on other rows of the same kind."""
+"""Metrics: functions of rows, with bootstrap samples and influences that give their standard errors."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ Numbers = np.ndarray[tuple[int], np.dtype[np.float64]]
 """Float64 [n]."""
 
 DRAWS = 500
-"""Bootstrap samples: the standard error they give is itself within 3 % (one standard deviation)."""
+"""Bootstrap samples; the standard error that they give is accurate to 3 % (one standard deviation)."""
 
 FEWEST_DIFFERING = 10
-"""Units that must differ between two models before their difference is taken for what it looks like."""
+"""If fewer units differ between two models, the bootstrap alone does not show the error of their difference."""
+
+NONE_DIFFERS = 3 / float(scipy.special.ndtri(0.95))
+"""Divided by n, the standard error if none of n units differs: with 95 % confidence (one-sided), at most 3/n of the
+population would (Hanley & Lippman-Hand 1983, "If Nothing Goes Wrong, Is Everything All Right?")."""
 
 MOST_GROUPS = 20_000
-"""More units than this are resampled in random groups of equal size, which bounds memory and errs as little."""
+"""More units than this are resampled in random groups of equal size, which bounds memory and is as accurate."""
 
 
 class Resamples:
-    """Bootstrap samples of units, the same for every model: what they say of a difference is paired.
+    """Bootstrap samples of units, the same for every model, so that differences are paired.
 
     Args:
-        units: of the rows; each counts once, however often it is named.
-        seed: draws the samples.
+        units: of the rows; each counts once, however many rows it has.
+        seed: of the samples.
     """
 
     def __init__(self, units: np.ndarray[Any, Any], *, seed: int = 0) -> None:
@@ -41,20 +45,20 @@ class Resamples:
         ).astype(np.float32)
 
     def means(self, values: pd.Series) -> Numbers:
-        """The mean over each sample; nan where a sample has no unit of those given.
+        """The mean of values over each sample; nan if a sample has none of their units.
 
         Args:
-            values: by unit; units may be missing.
+            values: indexed by unit; units may be missing.
         """
         groups = self._groups(values.index.to_numpy())
         size = self._counts.shape[1]
         sums = self._counts @ np.bincount(groups, weights=values.to_numpy(), minlength=size).astype(np.float32)
-        there = self._counts @ np.bincount(groups, minlength=size).astype(np.float32)
-        found: Numbers = np.divide(sums, there, out=np.full(DRAWS, np.nan), where=there > 0, dtype=np.float64)
-        return found
+        drawn = self._counts @ np.bincount(groups, minlength=size).astype(np.float32)
+        means: Numbers = np.divide(sums, drawn, out=np.full(DRAWS, np.nan), where=drawn > 0, dtype=np.float64)
+        return means
 
     def times_drawn(self, units: np.ndarray[Any, Any]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-        """How often each of `units` is in each sample, [DRAWS, len(units)]; for what is no mean."""
+        """How often each of `units` is in each sample, [DRAWS, len(units)]; for metrics that are not means."""
         return self._counts[:, self._groups(units)]
 
     def _groups(self, units: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.intp]]:
@@ -67,7 +71,7 @@ class Metric(ABC):
 
     @abstractmethod
     def __call__(self, rows: pd.DataFrame) -> float:
-        """The value; nan where there are no rows."""
+        """The value; nan if there are no rows."""
 
     @abstractmethod
     def units(self, rows: pd.DataFrame) -> int:
@@ -75,7 +79,7 @@ class Metric(ABC):
 
     @abstractmethod
     def draws(self, rows: pd.DataFrame, resamples: Resamples) -> Numbers:
-        """The value on each bootstrap sample, [DRAWS]; nan where a sample has no rows."""
+        """The value on each bootstrap sample, [DRAWS]; nan if a sample has no rows."""
 
     @abstractmethod
     def influence(self, rows: pd.DataFrame) -> pd.Series:
@@ -106,34 +110,36 @@ class MeanMetric(Metric):
 def cautious_error(
     drawn: Numbers, *, ratio: float, ours: pd.Series, before: pd.Series, value: float, value_before: float
 ) -> float:
-    """The standard error of a ratio of two values, for units of which perhaps few differ.
+    """The standard error of the ratio of two values, cautious if few units differ.
 
-    The spread of bootstrapped ratios is too small where a handful of units make the difference: another handful would
-    make another. So as many units are added as `FEWEST_DIFFERING` lacks, but at least one, that move the ratio as much
-    as the one that moves it most; and what is left is widened as Student's t is wider than the normal distribution at
-    the degrees of freedom that the kurtosis of the influences leaves to a variance. `studies/calibration` checks it.
+    The spread of bootstrapped ratios is too small if a handful of units make the difference: another handful would make
+    another difference. So the variance gets additional units, as many as `FEWEST_DIFFERING` exceeds the number that
+    differ, but at least one. Each moves the ratio as much as the unit that moves it most. The result is then widened as
+    Student's t is wider than the normal distribution, at the degrees of freedom that the kurtosis of the influences
+    leaves to a variance. If no unit differs, others still might: see `NONE_DIFFERS`. `studies/calibration` checks all
+    of this.
 
     Args:
         drawn: bootstrapped ratios, [DRAWS].
         ratio: of the values.
-        ours, before: influences of the units on either value.
-        value, value_before: whose ratio it is.
+        ours, before: influences of the units on the two values.
+        value, value_before: the two values.
 
     Returns:
-        nan where most samples have no ratio; 0 where no unit differs.
+        The standard error; nan if most samples have no ratio.
     """
-    known = drawn[np.isfinite(drawn)]
-    if len(known) <= len(drawn) / 2 or not np.isfinite(ratio):
+    finite = drawn[np.isfinite(drawn)]
+    if len(finite) <= len(drawn) / 2 or not np.isfinite(ratio):
         return float("nan")
     ours, before = ours.align(before, fill_value=0.0)
     count = len(ours)
     differing = int((np.abs(count * (ours - before) + (value - value_before)) > 1e-9).sum())
     if not differing:
-        return 0.0
+        return NONE_DIFFERS / count
     moved = (ours / value - before / value_before).to_numpy() * ratio if value else -before.to_numpy() / value_before
     squares = moved**2
     missing = max(1, FEWEST_DIFFERING - differing)
-    variance = float(known.var(ddof=1)) + missing * float(squares.max())
+    variance = float(finite.var(ddof=1)) + missing * float(squares.max())
     kurtosis = float((squares**2).mean() / max(squares.mean() ** 2, 1e-300))
     freedom = 2 * count / max(kurtosis - 1, 1e-9)
     return float(np.sqrt(variance) * scipy.special.stdtrit(freedom, 0.975) / scipy.special.ndtri(0.975))

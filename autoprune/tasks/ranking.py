@@ -1,7 +1,7 @@
 """Ranking metrics: pure functions of rows, one row for every (unit, target) with the target's rank.
 
-Conventions: binary relevance, full ranking; recall divides by the number of targets, NDCG's ideal list holds
-min(k, targets) hits (Järvelin & Kekäläinen 2002); a unit, such as a user, counts once, whatever the number of targets.
+Conventions: binary relevance and full ranking. Recall divides by the number of targets. The ideal list of NDCG has
+min(k, targets) hits (Järvelin & Kekäläinen 2002). A unit, such as a user, counts once, whatever its number of targets.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ KINDS = ("ndcg", "recall", "hit_rate")
 
 @dataclass(frozen=True)
 class RankingMetric(MeanMetric):
-    """NDCG, recall or hit rate of the first `k`, a mean over units.
+    """NDCG, recall or hit rate of the first `k` answers, averaged over units.
 
     Attributes:
         kind: one of `KINDS`.
-        k: length of the list that counts.
-        unit: column of the rows that says whose they are.
+        k: how many answers count.
+        unit: the column of the rows that has the unit, such as the user.
     """
 
     kind: str
@@ -34,41 +34,42 @@ class RankingMetric(MeanMetric):
     unit: str = "user"
 
     def per_unit(self, rows: pd.DataFrame) -> pd.Series:
-        """One value for every unit, indexed by it.
+        """One value for every unit, indexed by unit.
 
         Args:
-            rows: the column of units, and `rank` (1 is best; infinite where the target is not among the answers).
+            rows: with the column of units, and `rank` (1 is best; infinite if the target is not among the answers).
         """
         units, owner = np.unique(rows[self.unit].to_numpy(), return_inverse=True)
         ranks = rows["rank"].to_numpy(dtype=np.float64)
         targets = np.bincount(owner)
-        found = ranks <= self.k
-        hits = np.bincount(owner, weights=found)
+        is_hit = ranks <= self.k
+        hits = np.bincount(owner, weights=is_hit)
         if self.kind == "recall":
             values = hits / targets
         elif self.kind == "hit_rate":
             values = (hits > 0).astype(np.float64)
         else:
-            gains = np.bincount(owner[found], weights=1 / np.log2(ranks[found] + 1), minlength=len(units))
+            gains = np.bincount(owner[is_hit], weights=1 / np.log2(ranks[is_hit] + 1), minlength=len(units))
             ideal = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, self.k + 2)))])
             values = gains / ideal[np.minimum(targets, self.k)]
         return pd.Series(values, index=units)
 
 
 def ranking_metrics(names: Iterable[str], *, unit: str = "user") -> dict[str, RankingMetric]:
-    """The metrics called `ndcg@20`, `recall@20`, `hit_rate@20`, for any cut-off.
+    """Metrics by their names: `ndcg@20`, `recall@20`, `hit_rate@20`, with any cut-off.
 
     Args:
-        unit: column of the rows that says whose they are.
+        names: of the metrics.
+        unit: the column of the rows that has the unit, such as the user.
 
     Raises:
-        AutopruneError: a name is not of that form.
+        AutopruneError: a name has another form.
     """
     return {name: RankingMetric(*_parse(name), unit=unit) for name in names}
 
 
 def longest_list(names: Iterable[str]) -> int:
-    """The largest cut-off among metric names."""
+    """The largest cut-off of some metric names."""
     return max(_parse(name)[1] for name in names)
 
 

@@ -1,7 +1,7 @@
-"""A task in three small protocols: what a model learns from, how it is judged, and how it is served.
+"""A task in three parts: what a model learns from, how it is judged, and how it is served.
 
-Six methods make a task: `model`, `fingerprint`, `batches`, `loss`, `score` and `workloads`; and it says its `name` and
-`metrics`. All the rest has a default. Whoever needs one of the three asks for that one.
+A task needs six methods, `model`, `fingerprint`, `batches`, `loss`, `score` and `workloads`, and the attributes `name`
+and `metrics`. Everything else has a default. Code that needs one part only takes that part.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from autoprune.models.model import Model
 from autoprune.tasks.metric import Metric
 
 M = TypeVar("M", bound=Model, default=Any)
-"""What is trained."""
+"""The model that is trained."""
 
 S = TypeVar("S", bound=Served, default=Any)
-"""What answers for it."""
+"""The loaded artifact that answers requests."""
 
 C = TypeVar("C", default=Any)
-"""What a task is told."""
+"""The config of a task."""
 
 
 @dataclass(kw_only=True)
 class Training:
     """How models are trained; part of a task's config.
 
-    After a linear warm-up the learning rate is constant, so that a run of 4 epochs is the beginning of a run of 8,
-    or falls to zero with what is left of the stage.
+    After a linear warm-up, the learning rate is constant, so a run of 4 epochs is the beginning of a run of 8. With
+    `decay` it falls to zero until the end of the stage.
 
     Attributes:
         learning_rate: of Adam.
-        tuning_rate: of Adam where a model is trained on that was trained before; None: the same.
+        tuning_rate: of Adam for a model that was trained before; None: the same.
         warmup: updates until the learning rate is reached.
         decay: whether it falls linearly from there to zero at the end of a stage.
-        epochs: of the dense model, at most; 0 where it comes trained.
-        evaluate_every: updates, rounded up to whole epochs, between two looks at validation data while the dense
-            model trains.
-        patience: looks without improvement after which the best state so far is taken.
+        epochs: the most epochs of the dense model; 0 if it is already trained.
+        evaluate_every: updates between two evaluations on validation data while the dense model trains, rounded up to
+            whole epochs.
+        patience: evaluations without improvement after which the training ends and the best state is kept.
     """
 
     learning_rate: float = 0.005
@@ -60,10 +60,10 @@ class Training:
     patience: int = 4
 
     def check(self) -> None:
-        """Refuses what cannot be.
+        """Checks the values.
 
         Raises:
-            AutopruneError: with the path of the entry.
+            AutopruneError: a value is out of range; the message has the path of the entry.
         """
         if not 0 < self.learning_rate <= 1:
             raise AutopruneError(f"task.training.learning_rate: 0 < rate <= 1 must hold, but got {self.learning_rate}.")
@@ -77,7 +77,7 @@ class Training:
 
 
 LOOKED_AT = ("training.evaluate_every", "training.patience")
-"""Entries of `Training` that say when the training of a dense model ends, and nothing where that comes trained."""
+"""Entries of `Training` that decide when the training of a dense model ends; unused if the model is already trained."""
 
 
 class Learning(ABC, Generic[M]):
@@ -85,12 +85,12 @@ class Learning(ABC, Generic[M]):
 
     Attributes:
         name: as in the config.
-        metric: what `validate` measures, by name.
-        base: what the dense model is made with when a recipe says nothing.
+        metric: the name of the metric that `validate` measures.
+        base: the default settings of the dense model.
         training: how models are trained.
-        recovers: what misses a requirement by no larger share before it is trained may meet it afterwards.
-        report: called with a message about long work in progress; set by whoever watches.
-        pause: called between the batches of long work; likewise, to look at the clock.
+        recovers: a model that misses a requirement by at most this share may still meet it after training.
+        report: called with a message about long work in progress; set by the caller.
+        pause: called between the batches of long work, so that the caller can check the time; set by the caller.
     """
 
     name: str
@@ -102,23 +102,23 @@ class Learning(ABC, Generic[M]):
     pause: Callable[[], None] = staticmethod(lambda: None)
 
     def describe(self) -> str:
-        """The task's data in a line, for people."""
+        """The task's data in one line, for people."""
         return self.name
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Changes when data or settings change what a recipe gives; part of every cache key."""
+        """Changes if data or settings change the result of a recipe; part of every cache key."""
 
     @abstractmethod
     def model(self, base: Mapping[str, Any], *, seed: int) -> M:
-        """A model that is not trained, or comes trained; `base` overrides `self.base`.
+        """A new model, untrained or already trained; `base` overrides `self.base`.
 
         Raises:
-            RecipeError: a value of `base` cannot be.
+            RecipeError: a value of `base` is not possible.
         """
 
     def ready(self) -> None:
-        """Computes what every training reads and takes long, once for all of them, and keeps it on disk."""
+        """Computes what every training needs and takes long, once for all trainings, and keeps it on disk."""
 
     @abstractmethod
     def batches(self) -> Sequence[Any]:
@@ -129,29 +129,29 @@ class Learning(ABC, Generic[M]):
         """The loss of one batch, a scalar."""
 
     def context(self, *, seed: int, device: torch.device) -> Context:
-        """What steps may know beside the weights."""
+        """What steps may use besides the weights."""
         return Context(seed=seed, device=device)
 
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
-        """A space or a recipe without what this task's model can never do; said in `describe`."""
+        """A space or a recipe without anything that this task's model can never do; `describe` says what that is."""
         return dict(recipe)
 
     def stand_in(self, base: Mapping[str, Any]) -> dict[str, Any] | None:
-        """An untrained recipe that does about as well as a dense model made with `base`; None where there is none.
+        """An untrained recipe that does about as well as a dense model with the settings `base`; None if there is none.
 
-        By it a search sees whether training that model is worth it.
+        It shows a search whether training that dense model is worth the time.
         """
         return None
 
     def initialize(self, model: M, *, seed: int) -> None:
-        """Gives a fresh dense model the weights that training starts from; by default those it was made with."""
+        """Gives a new dense model the weights that training starts from; by default it keeps its own."""
 
     def settle(self, model: M) -> None:
-        """Folds what only the loss knows (a normalisation, say) into the weights; called after training ends."""
+        """Folds what only the loss applies (a normalisation, say) into the weights; called after training."""
 
     @abstractmethod
     def validate(self, model: M) -> float:
-        """`metric` on validation data, for a model in training, as it stands (it may have to be settled first)."""
+        """`metric` on validation data, for a model in its current state of training (it may need `settle` first)."""
 
 
 class Judging(ABC, Generic[S]):
@@ -159,13 +159,13 @@ class Judging(ABC, Generic[S]):
 
     Attributes:
         metrics: all metrics that are reported, by name; larger is better.
-        slices: columns of the rows that split them, each with the slices it splits them into.
-        perturbations: ways to make the same requests harder, by name; each is reported as one more slice.
-        asides: ways to ask the test data that tell something else than how good a model is, such as what it gains by
-            knowing more than the baseline, and what each tells; it is one more slice, which no requirement counts.
-        unit: the column of the rows that counts as one observation of a slice (a user, a pair, …).
-        looks_closer: whether a closer look asks more than a look does.
-        looks_in_haste: whether looks are at what is made in haste (`Context.hasty`), and only closer ones are not.
+        slices: the columns that split rows, each with the names of its slices.
+        perturbations: the names of ways to make the same requests harder; each is reported as one more slice.
+        asides: further ways to evaluate test data, with what each shows, such as what a model gains from more data than
+            the baseline has. Each is one more slice, to which no requirement applies.
+        unit: the column of the rows that has the unit (a user, a pair, …).
+        looks_closer: whether a closer look uses more data than a look.
+        looks_in_haste: whether looks, except closer ones, are at models built in haste (`Context.hasty`).
     """
 
     metrics: Mapping[str, Metric]
@@ -178,61 +178,61 @@ class Judging(ABC, Generic[S]):
 
     @cached_property
     def metric(self) -> str:
-        """The name of the metric that `quality` means, e.g. `ndcg@20`; the first unless a task says otherwise."""
+        """The name of the metric that `quality` means, e.g. `ndcg@20`; by default the first."""
         return next(iter(self.metrics))
 
     @property
     def main_metrics(self) -> tuple[str, ...]:
-        """What must not be lost: `metric`, then the main metric of every other benchmark that there is data for."""
+        """`metric`, then the main metric of every other labelled benchmark."""
         return (self.metric,)
 
     @property
     def looked_at(self) -> tuple[str, ...]:
-        """The metrics that looks ask, beside those of which something is required."""
+        """The metrics that looks compute, besides the required ones."""
         return self.main_metrics
 
     @abstractmethod
     def score(self, served: S, split: str, perturbation: str | None = None) -> pd.DataFrame:
-        """Rows that every metric, slice and interval is computed from.
+        """The rows from which every metric, slice and interval is computed.
 
         Args:
-            split: `validation` (what the search sees) or `test`.
-            perturbation: one of `perturbations` or `asides`: what is asked instead; perhaps of some of the units only.
+            served: the loaded artifact.
+            split: `validation` (for the search) or `test`.
+            perturbation: one of `perturbations` or `asides`; may leave out some units. None: the unchanged requests.
         """
 
     def look(self, served: S, *, closer: bool = False) -> pd.DataFrame:
-        """Rows as `score` gives them, on a part of validation that is quickly asked: by default all of it.
+        """Rows like those of `score`, on a part of validation data that is quick to evaluate; by default all of it.
 
-        A search looks thousands of times. The part is the same for every model, and drawn so that it is as hard as
-        the whole.
+        A search takes thousands of looks. The part is the same for every model, and as hard as the whole.
 
         Args:
-            closer: asks a larger part, or all, if `looks_closer`: a few dozen recipes that promise most are looked at
-                once more.
+            served: the model.
+            closer: whether to use a larger part, or all, if `looks_closer`; for the few dozen most promising recipes.
         """
         del closer
         return self.score(served, "validation")
 
     def near(self, rows: pd.DataFrame) -> dict[str, float]:
-        """How near what answered a look was to the dense model, by the main metric it foretells: finite, 1 at most.
+        """How near a look's answers are to the dense model's, for each main metric that this predicts; at most 1.
 
-        Chance hardly touches it, and where it is lost the metric is (`autoprune.fronts.shrinkage`).
+        Chance hardly affects it, and its loss predicts that of the metric (`autoprune.fronts.shrinkage`).
 
         Args:
-            rows: as `look` gives them, whole.
+            rows: all rows that `look` returned.
         """
         del rows
         return {}
 
 
 class Serving(ABC, Generic[M, S]):
-    """How a model becomes an artifact, and what is asked of it in use.
+    """How a model becomes an artifact, and which requests it serves.
 
     Attributes:
-        workload_names: what `workloads` returns; the first is what `latency_ms` means.
-        workload_items: of each of these how many texts (users) a request asks for, where a rate is to be told.
-        runtimes: what can answer, by name; the first does when a recipe says nothing.
-        stores_vectors: whether users store what the models give, a vector of each text.
+        workload_names: the names that `workloads` returns; `latency_ms` is that of the first.
+        workload_items: how many texts (users) a request of a workload has, if a rate should be shown.
+        runtimes: the names of what can run the model; the first is the default of a recipe.
+        stores_vectors: whether users store the vectors of the models, one for each text.
     """
 
     workload_names: tuple[str, ...] = ("single",)
@@ -241,13 +241,14 @@ class Serving(ABC, Generic[M, S]):
     stores_vectors: bool = False
 
     def beside(self) -> Beside:
-        """What lies beside every artifact of this task; by default nothing."""
+        """The `beside` part of every artifact of this task; by default empty."""
         return Beside(values={}, tensors={})
 
     def parts(self, model: M, runtime: str = "") -> Parts:
-        """What an artifact of `model` consists of: by default its settings, and its tables packed.
+        """The parts of an artifact of `model`: by default its settings and its packed tables.
 
         Args:
+            model: to be served.
             runtime: one of `runtimes`; empty: the first.
         """
         tables, tensors = model.packed()
@@ -256,17 +257,17 @@ class Serving(ABC, Generic[M, S]):
 
     @abstractmethod
     def workloads(self, served: S) -> dict[str, Callable[[], object]]:
-        """What is timed, by name, in the order of `workload_names`.
+        """The requests to time, by name, in the order of `workload_names`.
 
-        Each call is one request, and ends when its answer is in the memory of the CPU.
+        Each call is one request, and returns when its answer is in the memory of the CPU.
         """
 
 
 class Task(Learning[M], Judging[S], Serving[M, S]):
-    """Everything the search must know about a model's purpose."""
+    """Everything that a search needs to know about a model and its purpose."""
 
     def validate(self, model: M) -> float:
-        served: Any = serve(self.parts(model))  # the row of the family says of what kind it is
+        served: Any = serve(self.parts(model))  # the family determines its type
         served.pause = self.pause
         return self.metrics[self.metric](self.score(served, "validation"))
 
@@ -277,11 +278,10 @@ class TaskMaker(Generic[C]):
 
     Attributes:
         config: a dataclass whose fields, types and defaults are the entries of the config's section.
-        make: from such a config.
-        idle: entries that change nothing beside the others of a config, dotted, and why; nobody is left to believe that
-            they do.
-        located: entries that say where something lies, dotted. What lies there is part of the task's fingerprint, so
-            that a study goes on wherever it is moved.
+        make: makes a task from that config.
+        idle: the dotted names of entries that have no effect because of other entries, and why; users are told.
+        located: the dotted names of entries that are paths. The files there are part of the task's fingerprint, the
+            paths are not, so a study can continue after its data was moved.
     """
 
     config: type[C]

@@ -1,1 +1,1 @@
-"""Tables of vectors with neighbours: items, documents, faces, words; they are judged by what is found near what."""
+"""Tables of vectors that are searched for neighbours: items, documents, faces, words."""

@@ -1,4 +1,4 @@
-"""What vectors are judged by: a benchmark turns what answers into rows, a metric turns the rows into a number."""
+"""Benchmarks of vectors: a benchmark turns a served index into rows, a metric turns the rows into a number."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from autoprune.vectors.served import VectorIndex
 from autoprune.vectors.similarity import compared, prepared
 
 LOOK_QUERIES, LOOK_NEAR, LOOK_ROWS = 256, 50, 2**14
-"""A look asks so many queries, among so many neighbours of each under the dense model and so many rows drawn."""
+"""A look: its queries, the dense model's neighbours of each that it searches, and the random rows that it adds."""
 
 PAIRS_OF_A_QUERY = 4
 
 
 class Benchmark(ABC):
-    """Something to do with vectors for which it is known what would be right.
+    """A use of vectors with known right answers.
 
     Attributes:
-        name: of the benchmark, as it stands in the rows.
-        metrics: by name, the main one first; each reads no other rows than those of this benchmark.
-        labelled: whether people said what is right; what only repeats the dense model is no purpose of its own.
+        name: of the benchmark, as in the column `benchmark` of its rows.
+        metrics: by name, the main one first; each reads only the rows of this benchmark.
+        labelled: whether people gave the right answers; otherwise they are the dense model's.
     """
 
     name: str
@@ -40,15 +40,15 @@ class Benchmark(ABC):
 
     @abstractmethod
     def rows(self, served: VectorIndex, split: str) -> pd.DataFrame:
-        """What an index makes of a split.
+        """The results of an index on a split.
 
         Returns:
-            The columns of `autoprune.tasks.benchmarks`, and `asker`, int64: what slices are made from.
+            The columns of `autoprune.tasks.benchmarks`, and `asker`, int64, from which slices are made.
         """
 
     @abstractmethod
     def part(self) -> Benchmark:
-        """The same with what a look asks of validation: a part that is quickly asked, and the same for every model."""
+        """The part of validation that a look uses: quick to evaluate, and the same for every model."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -56,11 +56,11 @@ class Benchmark(ABC):
 
     @abstractmethod
     def content(self) -> Iterator[object]:
-        """What it asks and what would be right, as texts, numbers and tensors: what its scores rest on."""
+        """Its questions and right answers as texts, numbers and tensors: everything that its scores depend on."""
 
 
 def as_rows(name: str, values: Any, *, asker: Any, gold: Any = None, units: Any = None) -> pd.DataFrame:
-    """The rows of a benchmark; units are numbered as they stand unless they are given."""
+    """The rows of a benchmark; units are numbered in order unless they are given."""
     count = len(values)
     return pd.DataFrame(
         {
@@ -74,14 +74,14 @@ def as_rows(name: str, values: Any, *, asker: Any, gold: Any = None, units: Any 
 
 
 class Overlap(Benchmark):
-    """The share of a query's k exact neighbours under the dense model that are among the k that are found.
+    """The share of a query's k exact neighbours under the dense model that are among the k that the index finds.
 
-    A row is not its own neighbour, and a row that was removed finds nothing.
+    A row is not its own neighbour, and a removed row finds nothing.
 
     Args:
         catalogue: the dense vectors.
         queries: by split.
-        among: rows of the catalogue that may be found, int64 [m]; None: all.
+        among: rows of the catalogue that are searched, int64 [m]; None: all.
     """
 
     def __init__(
@@ -96,29 +96,29 @@ class Overlap(Benchmark):
         self.name = "neighbours"
         self.metrics = {f"overlap@{k}": MeanValue(self.name)}
         self._catalogue, self._queries, self._similarity, self._k = catalogue, queries, similarity, k
-        self._given, self._size = among, len(catalogue)
-        self._right: dict[str, Places] = {}
+        self._searched, self._size = among, len(catalogue)
+        self._exact_places: dict[str, Places] = {}
 
     @property
     def _among(self) -> Tensor:
-        return torch.arange(self._size) if self._given is None else self._given
+        return torch.arange(self._size) if self._searched is None else self._searched
 
     def rows(self, served: VectorIndex, split: str) -> pd.DataFrame:
         queries = self._queries[split]
-        right, found = self.exact(split), found_by(served, queries, self._among, k=self._k)
-        shared = (right[:, :, None] == found[:, None, :]).any(axis=2).sum(axis=1) / max(right.shape[1], 1)
+        exact, found = self.exact(split), neighbours_found(served, queries, self._among, k=self._k)
+        shared = (exact[:, :, None] == found[:, None, :]).any(axis=2).sum(axis=1) / max(exact.shape[1], 1)
         return as_rows(self.name, shared, asker=queries.places)
 
     def exact(self, split: str) -> Places:
         """The neighbours under the dense model, [n, k]."""
-        if split not in self._right:
-            self._right[split] = self._exact(self._queries[split], self._k)
-        return self._right[split]
+        if split not in self._exact_places:
+            self._exact_places[split] = self._exact(self._queries[split], self._k)
+        return self._exact_places[split]
 
     def _exact(self, queries: Queries, k: int) -> Places:
         vectors = self._catalogue.vectors
-        _, found = nearest(queries.vectors, vectors.__getitem__, self._among, similarity=self._similarity, k=k + 1)
-        return without_itself(found, queries.own.numpy(), k)
+        _, places = nearest(queries.vectors, vectors.__getitem__, self._among, similarity=self._similarity, k=k + 1)
+        return without_itself(places, queries.own.numpy(), k)
 
     def part(self) -> Overlap:
         queries = self._queries["validation"].first(LOOK_QUERIES)
@@ -137,13 +137,13 @@ class Overlap(Benchmark):
 
 
 class Similarities(Benchmark):
-    """Spearman's ρ of the dense model's similarities and those that are found, over pairs of a query and a row.
+    """Spearman's ρ of the dense model's similarities and the index's, over pairs of a query and a row.
 
-    Half of the rows are drawn at random, half are neighbours under the dense model: random pairs alone say nothing of
-    what is near. A row that was removed is as unlike as the most unlike pair.
+    Half of the rows are random, half are neighbours under the dense model: random pairs alone say nothing about
+    neighbours. A removed row gets the similarity of the least similar pair.
 
     Args:
-        neighbours: says what is near.
+        neighbours: gives the dense model's neighbours.
     """
 
     def __init__(
@@ -158,32 +158,33 @@ class Similarities(Benchmark):
     def rows(self, served: VectorIndex, split: str) -> pd.DataFrame:
         if split not in self._pairs:
             self._pairs[split] = self._drawn(split)
-        asking, rows, gold = self._pairs[split]
-        queries = self._queries[split].of(asking)
-        vectors, there = vectors_of(served, rows)
-        asked, known = asked_as(served, queries)
-        found = compared(asked, vectors, self._similarity)
-        found[~(there & known)] = float(gold.min())
-        return as_rows(self.name, found, asker=queries.places, gold=gold)
+        positions, rows, gold = self._pairs[split]
+        queries = self._queries[split].of(positions)
+        vectors, answered = vectors_of(served, rows)
+        query_vectors, exists = prepared_queries(served, queries)
+        similarities = compared(query_vectors, vectors, self._similarity)
+        similarities[~(answered & exists)] = float(gold.min())
+        return as_rows(self.name, similarities, asker=queries.places, gold=gold)
 
     def _drawn(self, split: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Positions of queries, rows, and how alike the dense model has them."""
-        queries, near = self._queries[split], torch.from_numpy(self._neighbours.exact(split))
+        """Random pairs: positions of queries, rows, and their similarities under the dense model."""
+        queries, nearest_rows = self._queries[split], torch.from_numpy(self._neighbours.exact(split))
         draw = torch.Generator().manual_seed(0)
-        asking = torch.arange(len(queries)).repeat_interleave(PAIRS_OF_A_QUERY // 2)
-        random = torch.randint(len(self._catalogue), (len(asking),), generator=draw)
-        close = near[asking, torch.randint(near.shape[1], (len(asking),), generator=draw)]
-        asking, rows = torch.cat([asking, asking]), torch.cat([random, close])
-        kept = (rows >= 0) & (rows != queries.own[asking])
-        asking, rows = asking[kept], rows[kept]
-        one, other = (
-            prepared(held, self._similarity) for held in (queries.vectors[asking], self._catalogue.vectors[rows])
+        positions = torch.arange(len(queries)).repeat_interleave(PAIRS_OF_A_QUERY // 2)
+        random = torch.randint(len(self._catalogue), (len(positions),), generator=draw)
+        neighbours = nearest_rows[positions, torch.randint(nearest_rows.shape[1], (len(positions),), generator=draw)]
+        positions, rows = torch.cat([positions, positions]), torch.cat([random, neighbours])
+        usable = (rows >= 0) & (rows != queries.own[positions])
+        positions, rows = positions[usable], rows[usable]
+        left, right = (
+            prepared(vectors, self._similarity)
+            for vectors in (queries.vectors[positions], self._catalogue.vectors[rows])
         )
-        return asking, rows, compared(one, other, self._similarity)
+        return positions, rows, compared(left, right, self._similarity)
 
     def part(self) -> Similarities:
-        looked = {"validation": self._queries["validation"].first(LOOK_QUERIES)}
-        return Similarities(self._catalogue, looked, self._neighbours.part(), similarity=self._similarity)
+        queries = {"validation": self._queries["validation"].first(LOOK_QUERIES)}
+        return Similarities(self._catalogue, queries, self._neighbours.part(), similarity=self._similarity)
 
     def describe(self) -> str:
         return f"{PAIRS_OF_A_QUERY} similarities of each"
@@ -193,11 +194,12 @@ class Similarities(Benchmark):
 
 
 class Recall(Benchmark):
-    """The share of the rows that are right for a query, as judgements say, among the k that are found.
+    """The share of a query's relevant rows, according to judgements, that are among the k that the index finds.
 
     Args:
         queries: by split.
-        relevant: by split, the rows of the catalogue that are right for each query.
+        relevant: by split, the relevant rows of the catalogue for each query.
+        among: rows of the catalogue that are searched, int64 [m]; None: all `size` rows.
     """
 
     labelled = True
@@ -214,16 +216,18 @@ class Recall(Benchmark):
         self.name = "judgements"
         self.metrics = {f"recall@{k}": MeanValue(self.name)}
         self._queries, self._relevant, self._k = queries, relevant, k
-        self._given, self._size = among, size
+        self._searched, self._size = among, size
 
     @property
     def _among(self) -> Tensor:
-        return torch.arange(self._size) if self._given is None else self._given
+        return torch.arange(self._size) if self._searched is None else self._searched
 
     def rows(self, served: VectorIndex, split: str) -> pd.DataFrame:
         queries, relevant = self._queries[split], self._relevant[split]
-        found = found_by(served, queries, self._among, k=self._k)
-        values = [np.isin(right, line).mean() for right, line in zip(relevant, found, strict=True)]
+        found = neighbours_found(served, queries, self._among, k=self._k)
+        values = [
+            np.isin(relevant_rows, found_rows).mean() for relevant_rows, found_rows in zip(relevant, found, strict=True)
+        ]
         return as_rows(self.name, values, asker=queries.places)
 
     def part(self) -> Recall:
@@ -244,62 +248,62 @@ class Recall(Benchmark):
 
 
 def vectors_of(served: VectorIndex, places: Tensor) -> tuple[Tensor, Tensor]:
-    """The vectors that answer for rows of the catalogue, as the table holds them, prepared; and for which there is one.
+    """The prepared vectors, as the table holds them, that answer for rows of the catalogue.
 
     Args:
-        places: int64 [n].
+        places: rows of the catalogue, int64 [n].
 
     Returns:
-        float32 [n, dim], of zeros where none does, and bool [n].
+        float32 [n, dim], zeros where no row answers; and whether one answers, bool [n].
     """
     rows = torch.from_numpy(served.answer_of[places.numpy()])
-    there = rows >= 0
-    found = torch.zeros(len(rows), served.table.dim)
-    found[there] = torch.from_numpy(served.rows(rows[there].numpy()))
-    return prepared(found, served.similarity), there
+    answered = rows >= 0
+    vectors = torch.zeros(len(rows), served.table.dim)
+    vectors[answered] = torch.from_numpy(served.rows(rows[answered].numpy()))
+    return prepared(vectors, served.similarity), answered
 
 
-def asked_as(served: VectorIndex, queries: Queries) -> tuple[Tensor, Tensor]:
-    """Queries as the table holds vectors, prepared, rows as they are now; and which of them are there to ask."""
+def prepared_queries(served: VectorIndex, queries: Queries) -> tuple[Tensor, Tensor]:
+    """Prepared queries as the table holds vectors, and which exist; queries that are rows are read from the index."""
     if len(queries) and int(queries.own[0]) >= 0:
         return vectors_of(served, queries.own)
-    asked = torch.from_numpy(served.asked(prepared(queries.vectors, served.similarity).numpy()))
-    return asked, torch.ones(len(queries), dtype=torch.bool)
+    vectors = torch.from_numpy(served.projected(prepared(queries.vectors, served.similarity).numpy()))
+    return vectors, torch.ones(len(queries), dtype=torch.bool)
 
 
-def found_by(served: VectorIndex, queries: Queries, among: Tensor, *, k: int) -> Places:
-    """The k nearest rows of the catalogue that an index finds, [n, k]; -1 where there is none.
+def neighbours_found(served: VectorIndex, queries: Queries, among: Tensor, *, k: int) -> Places:
+    """The k nearest rows of the catalogue that an index finds, [n, k]; -1 if there are fewer.
 
     Args:
-        among: rows of the catalogue that may be found, int64 [m].
+        among: rows of the catalogue that are searched, int64 [m].
     """
-    asked, known = asked_as(served, queries)
+    vectors, exists = prepared_queries(served, queries)
     rows = torch.from_numpy(served.row_of[among.numpy()])
 
-    def decoded(some: Tensor) -> Tensor:
-        return torch.from_numpy(served.rows(some.numpy()))
+    def decoded(block: Tensor) -> Tensor:
+        return torch.from_numpy(served.rows(block.numpy()))
 
-    _, found = nearest(asked, decoded, rows[rows >= 0], similarity=served.similarity, k=k + 1)
+    _, found = nearest(vectors, decoded, rows[rows >= 0], similarity=served.similarity, k=k + 1)
     own = np.where(queries.own >= 0, served.row_of[queries.own.clamp_min(0).numpy()], -1)
     places = without_itself(found, own, k)
     places = np.where(places >= 0, served.place_of[places], -1)
-    places[~known.numpy()] = -1
+    places[~exists.numpy()] = -1
     served.pause()
-    filled: Places = np.pad(places, ((0, 0), (0, max(k - places.shape[1], 0))), constant_values=-1)
-    return filled
+    padded: Places = np.pad(places, ((0, 0), (0, max(k - places.shape[1], 0))), constant_values=-1)
+    return padded
 
 
 def without_itself(found: Places, own: Places, k: int) -> Places:
-    """Neighbours without the row that asks, [n, k] of [n, k + 1]; -1 where there is none.
+    """Neighbours without the query's own row, [n, k] of [n, k + 1]; -1 if there are fewer.
 
     Args:
-        own: the row that asks, [n]; -1 where it is none.
+        own: the row of each query, [n]; -1 if it is not a row.
     """
-    other = found != own[:, None]
-    other[other.all(axis=1), k:] = False  # who is not found among its own neighbours drops the last
-    kept: Places = np.full((len(found), min(k, found.shape[1])), -1, dtype=np.int64)
-    where = (np.cumsum(other, axis=1) - 1)[other]
-    line = np.nonzero(other)[0]
-    fits = where < kept.shape[1]
-    kept[line[fits], where[fits]] = found[other][fits]
-    return kept
+    is_other = found != own[:, None]
+    is_other[is_other.all(axis=1), k:] = False  # a query whose own row was not found drops the last neighbour
+    others: Places = np.full((len(found), min(k, found.shape[1])), -1, dtype=np.int64)
+    column = (np.cumsum(is_other, axis=1) - 1)[is_other]
+    row = np.nonzero(is_other)[0]
+    fits = column < others.shape[1]
+    others[row[fits], column[fits]] = found[is_other][fits]
+    return others

@@ -1,4 +1,4 @@
-"""The rows that a study begins with, in the order of their ids, and how often each is looked up."""
+"""The rows that a study starts from, in the order of their ids, and how often each is looked up."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from autoprune.readers.ids import whole_number
 from autoprune.readers.named import NamedRows
 
 ZIPF = 10**15
-"""Times that the most frequent row is looked up where the order alone is known; so large that a million rows differ."""
+"""Lookups of the most frequent row if only the order is known; large enough for a million different counts."""
 
 
 MAPPED = 2**28
-"""Bytes from which on vectors stay in their file, if they stand there in order."""
+"""Vectors of at least this many bytes stay mapped from their file, if they are in order there."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Catalogue:
-    """Vectors with names.
+    """Vectors with ids.
 
     Attributes:
         ids: of the rows, ascending.
-        vectors: float32 [rows, width], perhaps mapped from a file; nobody writes into them.
-        order: the rows as their file had them, int64 [rows]; None where that is the order of their ids.
-        counts: how often each row is looked up, int64 [rows]; None where that is not known.
-        where: they come from.
+        vectors: float32 [rows, width], perhaps mapped from a file; do not write into them.
+        order: the rows in the order of their file, int64 [rows]; None if that is the order of the ids.
+        counts: how often each row is looked up, int64 [rows]; None if unknown.
+        where: the source of the vectors, for messages.
         notes: what was left out, for people.
     """
 
@@ -55,15 +55,15 @@ class Catalogue:
     def of(rows: NamedRows, *, words: bool = False, counts: Mapping[str, int] | None = None) -> Catalogue:
         """The catalogue of a table.
 
-        Ids that are all whole numbers become such; rows without ids are numbered from 0.
+        Ids become integers if all of them are whole numbers; rows without ids are numbered from 0.
 
         Args:
-            words: whether ids are texts whatever they look like, and rows stand in order of frequency: unless they are
-                sorted by their ids they are then taken to follow Zipf's law (1949), count = 1 / rank.
+            words: whether ids are always texts, and rows are ordered by frequency: unless they are sorted by their
+                ids, they are then assumed to follow Zipf's law (1949), count = 1 / rank.
             counts: how often each id is looked up.
 
         Raises:
-            AutopruneError: counts name no row.
+            AutopruneError: no id in `counts` is known.
         """
         names, position = _ids(rows, words=words)
         order = None if position is None else torch.from_numpy(np.argsort(position))
@@ -85,25 +85,25 @@ class Catalogue:
 
 
 def _vectors(rows: NamedRows, position: np.ndarray | None) -> np.ndarray:
-    """The vectors in the order of their ids: a copy that is ours, or what a large file is mapped to.
+    """The vectors in the order of their ids: a copy, or the mapping of a large file.
 
     Raises:
-        AutopruneError: they have to be put in order, and are larger than the memory.
+        AutopruneError: they must be copied, and are larger than memory.
     """
     vectors = np.asarray(rows.vectors)
     if position is None and vectors.nbytes >= MAPPED and vectors.flags.c_contiguous:
-        return np.require(vectors, requirements=["C", "W"])  # torch wants to be sure that it could write
+        return np.require(vectors, requirements=["C", "W"])  # torch warns about read-only arrays
     if vectors.nbytes > memory():
         raise AutopruneError(
             f"{rows.where}: {len(rows):,} x {rows.dim} float32 take {vectors.nbytes / 1e9:.1f} GB, and this machine "
-            f"has {memory() / 1e9:.1f} GB. A .npy file whose ids ascend, or that has none, is read where it lies: sort "
-            "it by its ids (and write it in C's order)."
+            f"has {memory() / 1e9:.1f} GB. A .npy file with ascending ids or none is mapped, not read into memory: "
+            "sort it by its ids (and write it in C order)."
         )
     return np.array(vectors if position is None else vectors[position], order="C")
 
 
 def _ids(rows: NamedRows, *, words: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """The sorted ids, and the place in the file that each had; None where that is the same."""
+    """The sorted ids, and the row of each in the file; None if they were sorted there."""
     if rows.ids is None:
         return np.arange(len(rows)), None
     numbers = None if words else whole_numbers(rows.ids)
@@ -113,18 +113,18 @@ def _ids(rows: NamedRows, *, words: bool) -> tuple[np.ndarray, np.ndarray | None
 
 
 def whole_numbers(ids: Sequence[str]) -> np.ndarray | None:
-    """Ids as int64, where all are whole numbers as they are usually written (`7`, but not `007`); None otherwise."""
+    """Ids as int64, if all are whole numbers in their usual form (`7`, not `007`); None otherwise."""
     numbers = list[int]()
-    for one in ids:
-        number = whole_number(one)
-        if number is None or str(number) != one:
+    for name in ids:
+        number = whole_number(name)
+        if number is None or str(number) != name:
             return None
         numbers.append(number)
     return np.array(numbers, dtype=np.int64)
 
 
 def as_id(written: str, ids: Ids) -> int | str:
-    """What a text in a file means among ids."""
+    """The id that a text in a file stands for: an int if these ids are numbers and it can be one."""
     try:
         return int(written) if ids.numeric else written
     except ValueError:
@@ -132,23 +132,23 @@ def as_id(written: str, ids: Ids) -> int | str:
 
 
 def _counted(given: Mapping[str, int], ids: Ids, where: str) -> tuple[Tensor, int]:
-    """How often each id is looked up, int64 [ids], and how many of those that are counted are none of them."""
+    """How often each id is looked up, int64 [ids], and how many of the given ids are unknown."""
     counts, unknown = torch.zeros(len(ids), dtype=torch.long), 0
     for name, count in given.items():
-        at = ids.position(plain_id(as_id(name, ids)))
-        if at >= 0:
-            counts[at] = count
-        unknown += at < 0
+        row = ids.position(plain_id(as_id(name, ids)))
+        if row >= 0:
+            counts[row] = count
+        unknown += row < 0
     if unknown == len(given):
         raise AutopruneError(
-            f"task.counts: none of its {unknown:,} ids is one of {where}, such as {ids[0]!r}; name a table of id and "
-            "count."
+            f"task.counts: none of its {unknown:,} ids is one of the ids of {where}, such as {ids[0]!r}; name a table "
+            "of id and count."
         )
     return counts, unknown
 
 
 def _by_order(order: Tensor | None) -> Tensor | None:
-    """How often words are looked up by Zipf's law; None where they are sorted, so that their order says nothing."""
+    """How often words are looked up by Zipf's law; None if they are sorted, since their order then says nothing."""
     if order is None:
         return None
     counts = torch.empty(len(order), dtype=torch.long)

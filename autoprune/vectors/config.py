@@ -1,4 +1,4 @@
-"""What tasks of vectors can be told."""
+"""The settings of vector tasks."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ FEWEST_JUDGED = 10
 
 @dataclass(kw_only=True)
 class VectorsConfig:
-    """What a task of vectors can be told.
+    """The settings of a vector task.
 
     Attributes:
-        vectors: their file; see `autoprune.readers.table`.
-        array: the name of theirs, where the file holds several.
-        ids: a file of their ids; None: the one beside them, or none.
-        queries: a file of the vectors that are searched for; None: vectors search for one another.
-        relevant: a file of judgements: which vectors are right for which query.
+        vectors: the file of vectors; see `autoprune.readers.table`.
+        array: the name of the array, if the file holds several.
+        ids: a file of ids; None: the one next to the vectors, or none.
+        queries: a file of query vectors; None: rows of the table are the queries.
+        relevant: a file of judgements: which vectors are relevant for which query.
         counts: a file of how often each id is looked up.
         similarity: how two vectors are compared, one of `SIMILARITIES`.
-        neighbours: how many of the nearest count.
-        judged: queries of validation, and of test, at most.
-        metric: what `quality` means; None: `retention` or recall where there are judgements, else overlap.
-        seed: draws queries and splits.
-        training: of stages; the dense vectors come trained.
+        neighbours: how many nearest rows count.
+        judged: most queries of validation, and of test.
+        metric: the metric that `quality` means; None: `retention` or recall if there are judgements, else overlap.
+        seed: of the random queries and splits.
+        training: of stages; the dense vectors are trained already.
     """
 
     name: str = "vectors"
@@ -45,11 +45,11 @@ class VectorsConfig:
     training: Training = field(default_factory=lambda: Training(learning_rate=1e-3, epochs=0))
 
     def idle(self) -> dict[str, str]:
-        """What changes nothing beside the rest, dotted, and why."""
+        """Settings (dotted) that have no effect with the others, and why."""
         return dict.fromkeys(LOOKED_AT, "it ends the training of a dense model, and vectors come trained")
 
     def check(self) -> None:
-        """Refuses what cannot be.
+        """Refuses settings that are impossible.
 
         Raises:
             AutopruneError: with the path of the entry.
@@ -69,13 +69,13 @@ class VectorsConfig:
 
 @dataclass(kw_only=True)
 class WordsConfig(VectorsConfig):
-    """What a task of word vectors can be told.
+    """The settings of a task of word vectors.
 
     Attributes:
-        vectors: None: GloVe 6B of 50 dimensions, as it comes inside a package.
-        texts: running text, whose tokens should have a vector: files of text; None: news that come inside gensim.
-        pairs: similarity sets, files of word, word, score; None: WordSim-353 and SimLex-999 as they come inside gensim.
-        analogies: a file of questions, four words a line; None: those of Mikolov et al. 2013 inside gensim.
+        vectors: None: GloVe 6B of 50 dimensions, from a package.
+        texts: files of running text whose tokens should have vectors; None: the news texts in gensim.
+        pairs: similarity sets, files of word, word, score; None: WordSim-353 and SimLex-999 from gensim.
+        analogies: a file of questions, four words a line; None: those of Mikolov et al. 2013 from gensim.
     """
 
     name: str = "words"

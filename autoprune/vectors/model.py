@@ -1,4 +1,4 @@
-"""One table of vectors, and the map from the vectors that it was given to those that it holds."""
+"""One table of vectors, and the projection from the original vectors to those that the table holds."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from autoprune.vectors.served import TABLE
 class VectorTable(Model):
     """Vectors that are looked up and searched.
 
-    Axes: `dim` and `rows.vectors`. The table is a planned one until something trains it.
+    Axes: `dim` and `rows.vectors`. The table is planned until something trains it.
 
     Args:
-        vectors: float32 [rows, width]; shared, as nothing but training writes into tensors, and it trains copies.
+        vectors: float32 [rows, width]; shared, since only training writes into tensors, and it works on copies.
         similarity: one of `autoprune.vectors.similarity.SIMILARITIES`.
-        known: what was computed of these vectors.
+        known: results that were computed from these vectors before.
 
     Attributes:
-        projection: float32 [width, dim]; what is searched for is multiplied by it. Its columns are orthonormal.
+        projection: float32 [width, dim], with orthonormal columns; queries are multiplied by it.
     """
 
     projection: Tensor
@@ -52,9 +52,9 @@ class VectorTable(Model):
     def own(self) -> Self:
         if not self.planned:
             return copy.deepcopy(self)
-        found = self.twin()
-        found.settle()
-        return found
+        model = self.twin()
+        model.settle()
+        return model
 
     def settle(self) -> None:
         if self.planned:
@@ -62,18 +62,18 @@ class VectorTable(Model):
 
     @property
     def planned(self) -> Planned | None:
-        """The table, while it is a planned one."""
+        """The table, while it is planned."""
         table = self.tables[TABLE]
         return table if isinstance(table, Planned) else None
 
     @property
     def made_while_written(self) -> dict[str, StoredBlocks]:
-        """The table, if it is stored block by block."""
+        """The table, if it is computed block by block while it is written."""
         return {TABLE: self.planned.stored()} if self.planned and self.planned.touched else {}
 
     def packed(self) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray[Any, Any]]]:
-        made = self.made_while_written
-        return ({TABLE: made[TABLE].entry}, {}) if made else super().packed()
+        stored = self.made_while_written
+        return ({TABLE: stored[TABLE].entry}, {}) if stored else super().packed()
 
     def moments(self, axis: Axis, context: Context) -> list[Tensor]:
         return [self.planned.moment()] if self.planned else super().moments(axis, context)
@@ -92,12 +92,12 @@ class VectorTable(Model):
 
     @property
     def turned(self) -> bool:
-        """Whether its vectors are others than those it was given, but for what coding did to them."""
+        """Whether its vectors were rotated or lost dimensions; coding does not count."""
         width = len(self.projection)
         return self.projection.shape[1] < width or not torch.equal(self.projection.cpu(), torch.eye(width))
 
     def turns_freely(self, axis: Axis) -> bool:
-        return self.turned  # what is searched for is projected anyway
+        return self.turned  # queries are projected anyway
 
     def settings(self) -> dict[str, Any]:
         return {"kind": "vectors", "similarity": self.similarity, "width": len(self.projection)}

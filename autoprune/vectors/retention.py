@@ -1,4 +1,4 @@
-"""One number for several benchmarks: how much of each the model keeps, in the mean."""
+"""One number for several benchmarks: how much of each the model keeps, on average."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pandas as pd
 from autoprune.tasks.metric import DRAWS, Metric, Numbers, Resamples
 
 WEIGHT = "weight"
-"""The column of rows that says what a score of their benchmark counts: 1 / (benchmarks x the dense model's score)."""
+"""The column of rows with the weight of their benchmark's score: 1 / (benchmarks x the dense model's score)."""
 
 
 @dataclass(frozen=True)
 class Retention(Metric):
-    """The mean over benchmarks of a model's score as a share of the dense model's on the same split; of it, 1.
+    """The mean over benchmarks of a model's score divided by the dense model's on the same split.
 
-    On a slice the scores of the slice count as much as those of the whole do. A benchmark of which a slice has too few
-    rows for a score is left out of it.
+    On a slice, scores have the same weights as on all rows. A benchmark with too few rows in the slice for a score is
+    left out.
 
     Attributes:
         parts: the metric of each benchmark, by the benchmark's name.
@@ -28,31 +28,33 @@ class Retention(Metric):
     parts: Mapping[str, Metric]
 
     def __call__(self, rows: pd.DataFrame) -> float:
-        values = [weight * _score(metric, own) for metric, own, weight in self._told(rows)]
+        values = [weight * _score(metric, own) for metric, own, weight in self._scored_parts(rows)]
         return float(np.sum(values)) if values else float("nan")
 
     def units(self, rows: pd.DataFrame) -> int:
-        return sum(metric.units(own) for metric, own, _ in self._told(rows))
+        return sum(metric.units(own) for metric, own, _ in self._scored_parts(rows))
 
     def draws(self, rows: pd.DataFrame, resamples: Resamples) -> Numbers:
-        found = [weight * np.nan_to_num(metric.draws(own, resamples)) for metric, own, weight in self._told(rows)]
-        return np.sum(found, axis=0) if found else np.full(DRAWS, np.nan)
+        weighted = [
+            weight * np.nan_to_num(metric.draws(own, resamples)) for metric, own, weight in self._scored_parts(rows)
+        ]
+        return np.sum(weighted, axis=0) if weighted else np.full(DRAWS, np.nan)
 
     def influence(self, rows: pd.DataFrame) -> pd.Series:
-        found = [weight * metric.influence(own) for metric, own, weight in self._told(rows)]
-        return pd.concat(found) if found else pd.Series(dtype=np.float64)
+        weighted = [weight * metric.influence(own) for metric, own, weight in self._scored_parts(rows)]
+        return pd.concat(weighted) if weighted else pd.Series(dtype=np.float64)
 
-    def _told(self, rows: pd.DataFrame) -> list[tuple[Metric, pd.DataFrame, float]]:
-        """Of each benchmark that has rows enough: its metric, its rows, and what its score counts."""
-        found = []
+    def _scored_parts(self, rows: pd.DataFrame) -> list[tuple[Metric, pd.DataFrame, float]]:
+        """For each benchmark with enough rows: its metric, its rows, and the weight of its score."""
+        parts = []
         for name, metric in self.parts.items():
             own = rows[rows["benchmark"] == name]
             if len(own) > 2:
-                found.append((metric, own, float(own[WEIGHT].iloc[0])))
-        return found
+                parts.append((metric, own, float(own[WEIGHT].iloc[0])))
+        return parts
 
 
 def _score(metric: Metric, rows: pd.DataFrame) -> float:
-    """What a model that says the same of all pairs keeps is nothing."""
+    """The score, or 0 if it is undefined: a model that gives all pairs the same value keeps nothing."""
     value = metric(rows)
     return value if np.isfinite(value) else 0.0

@@ -1,4 +1,4 @@
-"""Vectors that answer from a packed table: by id, and by what is near."""
+"""Vectors served from a packed table: lookup by id, and search."""
 
 from __future__ import annotations
 
@@ -13,7 +13,18 @@ from autoprune.artifacts.exported import Exported, ExportedTable
 from autoprune.artifacts.inside import FILE, table_inside
 from autoprune.artifacts.served import Parts, Served
 from autoprune.errors import AutopruneError
-from autoprune.packing.arrays import Array, filled, gathered, namespace, norms, numbers, numpy_of, tensor_of, topk
+from autoprune.packing.arrays import (
+    Array,
+    filled,
+    gathered,
+    largest,
+    namespace,
+    norms,
+    numbers,
+    numpy_of,
+    tensor_of,
+    topk,
+)
 from autoprune.packing.ids import Id, Ids, Packed, Rows, plain_id
 from autoprune.packing.packed import BLOCK_ROWS
 from autoprune.packing.rows import widened
@@ -21,36 +32,36 @@ from autoprune.packing.rows import widened
 Numbers = np.ndarray[Any, np.dtype[np.float32]]
 
 TABLE = "vectors"
-"""The name of the one table."""
+"""The name of the only table."""
 
 SCORES = 2**24
-"""Scores that are taken at a time: 64 MB."""
+"""Scores that are computed at a time for few queries: 64 MB."""
 
 BLOCK_SCORES = 2**20
-"""Scores that many queries take at a time: 4 MB, so that they are still in cache when the best are chosen …"""
+"""Scores that are computed at a time for many queries: 4 MB, still in cache when the best are chosen …"""
 
 MOST_QUERIES = 512
-"""… of so many queries at most."""
+"""… for at most this many queries."""
 
 
 class Neighbour(NamedTuple):
-    """A row that is near: its id and how alike it is."""
+    """A row found by a search: its id and its similarity."""
 
     id: Id
     score: float
 
 
 class VectorIndex(Served):
-    """Exact search among the rows of a table, and the rows themselves.
+    """Exact search among the rows of a table, and lookup of its rows.
 
-    The table answers in numpy, on a GPU in torch; all that names rows is numpy's.
+    The table computes in numpy, or in torch on a GPU; row numbers and ids are always numpy's.
 
     Attributes:
-        similarity: `cosine`, `dot` or `euclidean`; the last is told as a distance with a minus before it.
-        width: of the vectors that are searched for, and that `vector` gives, whatever the table holds.
-        pointing: ids of removed rows that are answered by the nearest that stays.
-        pointers: its row, of each of them: any kind of whole number, [pointing].
-        came_from: tokenizer and config of the folder of model2vec that it was made from; None: it came from elsewhere.
+        similarity: `cosine`, `dot` or `euclidean`; the last is a negated distance.
+        width: dimensions of queries and of what `vector` returns, whatever the table holds.
+        pointing: ids of removed rows for which the nearest remaining row answers.
+        pointers: the row that answers for each of them: whole numbers of any type, [pointing].
+        came_from: tokenizer and config of the folder of model2vec that the vectors came from; None: another source.
     """
 
     def __init__(self, parts: Parts, *, device: str = "cpu", prefer: str | None = None) -> None:
@@ -60,8 +71,8 @@ class VectorIndex(Served):
         self._entry, self._stored = parts.manifest["tables"][TABLE], list(parts.tensors)
         self.similarity = str(parts.manifest["similarity"])
         self.width = int(parts.manifest["width"])
-        held = parts.tensors.get("projection")
-        self.projection = None if held is None else self._put(np.asarray(held, np.float32))
+        projection = parts.tensors.get("projection")
+        self.projection = None if projection is None else self._put(np.asarray(projection, np.float32))
         self._packed_ids = parts.tensors["ids"]
         self._packed_catalogue = parts.beside.tensors.get("ids", self._packed_ids)
         self.came_from = parts.beside.values.get("model2vec")
@@ -93,12 +104,12 @@ class VectorIndex(Served):
 
     @cached_property
     def ids(self) -> Ids:
-        """Of the rows, ascending."""
+        """The ids of the rows, ascending."""
         return _ids_in("model", self._packed_ids)
 
     @cached_property
     def catalogue(self) -> Ids:
-        """Of all rows there ever were."""
+        """The ids of all rows of the dense model."""
         return self.ids if self.whole else _ids_in("beside", self._packed_catalogue)
 
     @property
@@ -108,25 +119,25 @@ class VectorIndex(Served):
 
     @cached_property
     def row_of(self) -> Rows:
-        """The row of each id of the catalogue, int64 [catalogue]; -1 where it was removed."""
+        """The row of each id of the catalogue, int64 [catalogue]; -1 if it was removed."""
         return np.arange(self.table.rows) if self.whole else self.ids.positions(self.catalogue)
 
     @cached_property
     def answer_of(self) -> Rows:
         """The row that answers for each id of the catalogue, int64 [catalogue]: its own, or the one it points to."""
-        found, at = self.row_of.copy(), self.catalogue.positions(self.pointing)
-        known = at >= 0  # the catalogue of a bare artifact has none of what was removed
-        found[at[known]] = self.pointers[known]
-        return found
+        rows, places = self.row_of.copy(), self.catalogue.positions(self.pointing)
+        present = places >= 0  # the catalogue of a bare artifact lacks removed ids
+        rows[places[present]] = self.pointers[present]
+        return rows
 
     @cached_property
     def place_of(self) -> Rows:
-        """Where each row stands in the catalogue, int64 [rows]."""
+        """The position of each row in the catalogue, int64 [rows]."""
         return np.arange(self.table.rows) if self.whole else np.flatnonzero(self.row_of >= 0)
 
     @cached_property
     def order(self) -> Rows:
-        """The catalogue as its file had it, the most frequent words first: int64 [catalogue]."""
+        """The catalogue in the order of the original file (the most frequent words first): int64 [catalogue]."""
         return np.arange(len(self.catalogue)) if self._order is None else self._order.astype(np.int64)
 
     @cached_property
@@ -142,16 +153,16 @@ class VectorIndex(Served):
         return self._answers(wanted) >= 0
 
     def vector(self, wanted: Id) -> Numbers:
-        """The vector of an id, float32 [width]; of one that points to another row that row's.
+        """The vector of an id, float32 [width]; if the id points to another row, the vector of that row.
 
         Raises:
             AutopruneError: the id is unknown, or its row was removed.
         """
-        found = self._decoded(self._row(wanted))[0]
-        return numpy_of(found if self.projection is None else self.projection @ found)
+        vector = self._decoded(self._row(wanted))[0]
+        return numpy_of(vector if self.projection is None else self.projection @ vector)
 
     def similarity_of(self, one: Id, other: Id) -> float:
-        """How alike the vectors of two ids are.
+        """The similarity of the vectors of two ids.
 
         Raises:
             AutopruneError: as `vector`.
@@ -167,14 +178,14 @@ class VectorIndex(Served):
             k: how many; fewer come back when there are fewer rows.
 
         Raises:
-            AutopruneError: it is no such vector, or k is not positive.
+            AutopruneError: the vector has another shape or is not finite, or k is not positive.
         """
         query = self._put(self._query(vector))
-        scores, rows = self._nearest(self._projected(query), _count(k, "search"), longer=self._beside(query))
+        scores, rows = self._nearest(self._projected(query), _count(k, "search"), dropped=self._dropped(query))
         return self._neighbours(scores[0], rows[0])
 
     def most_similar(self, wanted: Id, k: int = 10) -> list[Neighbour]:
-        """The k rows nearest to that of an id, without its own, best first.
+        """The k rows nearest to the row of an id, without that row, best first.
 
         Raises:
             AutopruneError: the id is unknown, its row was removed, or k is not positive.
@@ -185,7 +196,7 @@ class VectorIndex(Served):
         return self._neighbours(scores[0][other][:count], rows[0][other][:count])
 
     def search_batch(self, vectors: Any, k: int = 10) -> list[list[Neighbour]]:
-        """What `search` gives to each of many vectors, all computed at once.
+        """The results of `search` for many vectors, computed at once.
 
         Args:
             vectors: [n, width], in any form.
@@ -195,11 +206,11 @@ class VectorIndex(Served):
         """
         if not isinstance(vectors, Iterable):
             raise AutopruneError(f"search_batch: a list of vectors must be given, but got {vectors!r}.")
-        asked = [self._query(vector)[0] for vector in vectors]
+        queries = [self._query(vector)[0] for vector in vectors]
         count = _count(k, "search_batch")
-        if not asked:
+        if not queries:
             return []
-        return [self._neighbours(*found) for found in zip(*self.topk(np.stack(asked), count), strict=True)]
+        return [self._neighbours(*row) for row in zip(*self.topk(np.stack(queries), count), strict=True)]
 
     def topk(self, queries: Any, k: int) -> tuple[Numbers, Rows]:
         """The nearest rows of many vectors: scores, float32, and rows, int64, [n, min(k, rows)], best first.
@@ -207,37 +218,37 @@ class VectorIndex(Served):
         Args:
             queries: float32 [n, width], of numpy or torch.
         """
-        asked = self._put(_as_float32(queries))
-        return self._nearest(self._projected(asked), k, longer=self._beside(asked))
+        vectors = self._put(_as_float32(queries))
+        return self._nearest(self._projected(vectors), k, dropped=self._dropped(vectors))
 
     def rows(self, rows: Rows) -> Numbers:
         """The vectors of some rows as the table holds them, float32 [n, dim]."""
         return numpy_of(self.table.decode(self._put(rows)))
 
-    def asked(self, queries: Numbers) -> Numbers:
-        """Vectors of the width that is asked with, float32 [n, width], as the table holds vectors, [n, dim]."""
+    def projected(self, queries: Numbers) -> Numbers:
+        """Query vectors, float32 [n, width], as the table holds vectors, [n, dim]."""
         return numpy_of(self._projected(self._put(queries)))
 
     def exported(self) -> Exported:
         """The table in the order of the original file."""
         rows = self.ordered_rows
-        ids = [str(one) for one in self.ids.values[rows].tolist()]
+        ids = [str(name) for name in self.ids.values[rows].tolist()]
         table = ExportedTable(ids=ids, vectors=np.ascontiguousarray(self.rows(rows)), packed=self.table)
         count = len(self.pointing)
-        lost = f"{count:,} removed ids that the nearest row answers for stay out."
+        loss = f"{count:,} removed ids that the nearest row answers for stay out."
         return Exported(
             tables={TABLE: table},
             searched=TABLE,
             similarity=self.similarity,
             projection=None if self.projection is None else numpy_of(self.projection),
-            losses=(lost,) if count else (),
+            losses=(loss,) if count else (),
         )
 
     def _projected(self, vectors: Array) -> Array:
         return vectors if self.projection is None else vectors @ self.projection
 
     def _put(self, array: Array) -> Array:
-        """An array of numpy where the table answers."""
+        """A numpy array on the device of the table."""
         return array if self.device == "cpu" else tensor_of(array, self.device)
 
     def _decoded(self, *rows: int) -> Array:
@@ -245,51 +256,51 @@ class VectorIndex(Served):
 
     @cached_property
     def _centre(self) -> Array:
-        """Where distances are taken from, float32 [dim]: the mean of some rows; zeros where nothing rests on it.
+        """The origin for distances, float32 [dim]: the mean of some rows; zeros for other similarities.
 
-        They are the same from everywhere, but far from the rows float32 has no digits left for them.
+        Any origin gives the same distances, but with one far from the rows, float32 loses their digits.
         """
-        some = numbers(self.table.rows, self.table.like)[:: max(1, self.table.rows // BLOCK_ROWS)]
-        found = self.table.decode(some).sum(0) / max(1, len(some))
-        return found if self.similarity == "euclidean" else 0 * found
+        sample = numbers(self.table.rows, self.table.like)[:: max(1, self.table.rows // BLOCK_ROWS)]
+        mean = self.table.decode(sample).sum(0) / max(1, len(sample))
+        return mean if self.similarity == "euclidean" else 0 * mean
 
     @cached_property
     def _lengths(self) -> Array:
-        """The length of each row, from `_centre`: float32 [rows]."""
+        """The distance of each row from `_centre`: float32 [rows]."""
         rows = numbers(self.table.rows, self.table.like)
-        found = filled((len(rows),), 0, rows)  # pieces of it would lie between what blocks leave
+        lengths = filled((len(rows),), 0, rows)  # allocated first: pieces would fragment the memory between blocks
         for start in range(0, len(rows), BLOCK_ROWS):
-            found[start : start + BLOCK_ROWS] = norms(
+            lengths[start : start + BLOCK_ROWS] = norms(
                 self.table.decode(rows[start : start + BLOCK_ROWS]) - self._centre
             )
-        return found
+        return lengths
 
-    def _beside(self, queries: Array) -> Array:
-        """The squared length of what a projection leaves out of each query, float32 [n]."""
+    def _dropped(self, queries: Array) -> Array:
+        """The squared length of what the projection drops from each query, float32 [n]."""
         if self.projection is None:
             return filled((len(queries),), 0, queries)
         return norms(queries - queries @ self.projection @ self.projection.T) ** 2
 
-    def _nearest(self, queries: Array, k: int, *, longer: Array | None = None) -> tuple[Numbers, Rows]:
-        """As `topk`, of queries as the table holds vectors.
+    def _nearest(self, queries: Array, k: int, *, dropped: Array | None = None) -> tuple[Numbers, Rows]:
+        """`topk` of projected queries.
 
         Args:
-            longer: the squared length of what each query lost on the way there.
+            dropped: the squared length of what the projection dropped from each query.
         """
-        lost = filled((len(queries),), 0, queries) if longer is None else longer
+        dropped_squares = filled((len(queries),), 0, queries) if dropped is None else dropped
         if self.similarity == "euclidean":
             queries = queries - self._centre
         if len(queries) == 1 or len(queries) * self.table.rows <= SCORES:
-            found = self._similarities(queries, lost, self.table.scores(queries))
-            best = topk(found, min(k, self.table.rows))
+            scores = self._similarities(queries, dropped_squares, self.table.scores(queries))
+            best = largest(scores, min(k, self.table.rows))
             self.pause()
             return numpy_of(best[0]), numpy_of(best[1])
         parts = (slice(start, start + MOST_QUERIES) for start in range(0, len(queries), MOST_QUERIES))
-        near = [self._nearest_by_blocks(queries[some], k, lost[some]) for some in parts]
-        return np.concatenate([scores for scores, _ in near]), np.concatenate([rows for _, rows in near])
+        nearest = [self._nearest_by_blocks(queries[part], k, dropped_squares[part]) for part in parts]
+        return np.concatenate([scores for scores, _ in nearest]), np.concatenate([rows for _, rows in nearest])
 
-    def _nearest_by_blocks(self, queries: Array, k: int, lost: Array) -> tuple[Numbers, Rows]:
-        """The same of many queries, for distances from `_centre`: every row is decoded once for all of them."""
+    def _nearest_by_blocks(self, queries: Array, k: int, dropped_squares: Array) -> tuple[Numbers, Rows]:
+        """`_nearest` of many queries (for distances relative to `_centre`): each row is decoded only once."""
         library, k = namespace(queries), min(k, self.table.rows)
         scores = filled((len(queries), k), -np.inf, queries)
         rows = filled((len(queries), k), -1, queries, "int64")
@@ -297,24 +308,27 @@ class VectorIndex(Served):
         for start in range(0, self.table.rows, step):
             block = every[start : start + step]
             products = queries @ self.table.decode(block).T
-            found = self._similarities(queries, lost, products, slice(start, start + step))
-            finds = library.where(library.amax(found, 1) > scores[:, -1])[0]  # soon few, and choosing takes long
-            near, at = topk(found[finds], min(k, len(block)))
-            best, places = topk(library.concatenate([scores[finds], near], axis=1), k)
-            rows[finds] = gathered(library.concatenate([rows[finds], block[at]], axis=1), places)
-            scores[finds] = best
+            block_scores = self._similarities(queries, dropped_squares, products, slice(start, start + step))
+            # choosing is slow, and soon only a few queries improve
+            improved = library.where(library.amax(block_scores, 1) > scores[:, -1])[0]
+            candidates, columns = topk(block_scores[improved], min(k, len(block)))
+            best, places = topk(library.concatenate([scores[improved], candidates], axis=1), k)
+            rows[improved] = gathered(library.concatenate([rows[improved], block[columns]], axis=1), places)
+            scores[improved] = best
             self.pause()
         return numpy_of(scores), numpy_of(rows)
 
-    def _similarities(self, queries: Array, lost: Array, products: Array, rows: slice = slice(None)) -> Array:
-        """Of queries and some rows, float32 [n, rows], in the place of their products.
+    def _similarities(
+        self, queries: Array, dropped_squares: Array, products: Array, rows: slice = slice(None)
+    ) -> Array:
+        """The similarities of queries and some rows, float32 [n, rows], computed in place of their products.
 
         Args:
-            queries: for distances from `_centre`, as they were multiplied by the rows.
+            queries: for distances relative to `_centre`, as they were multiplied by the rows.
         """
         if self.similarity == "dot":
             return products
-        squares = (norms(queries) ** 2 + lost)[:, None]
+        squares = (norms(queries) ** 2 + dropped_squares)[:, None]
         if self.similarity == "cosine":
             products /= (squares**0.5).clip(min=1e-12)
             products /= self._lengths[rows].clip(min=1e-12)
@@ -325,7 +339,7 @@ class VectorIndex(Served):
         return -(products.clip(min=0) ** 0.5)
 
     def _scored(self, queries: Array, rows: Array) -> Array:
-        """Of vectors as the table holds them with one another, float32 [n, m]."""
+        """The similarities of decoded vectors, float32 [n, m]."""
         if self.similarity == "euclidean":
             return -(((queries[:, None] - rows) ** 2).sum(2) ** 0.5)
         products = queries @ rows.T
@@ -343,37 +357,37 @@ class VectorIndex(Served):
         if self.catalogue.position(wanted) >= 0:
             raise AutopruneError(f"{wanted!r} was removed by pruning.")
         lower = str(wanted).lower()
-        near = f" {lower!r} is there." if lower != wanted and lower in self else ""
-        raise AutopruneError(f"{wanted!r} is unknown.{self.ids.hint(wanted)}{near}")
+        hint = f" {lower!r} is known." if lower != wanted and lower in self else ""
+        raise AutopruneError(f"{wanted!r} is unknown.{self.ids.hint(wanted)}{hint}")
 
     def _answers(self, wanted: object) -> int:
-        """The row that answers for an id; -1 where none does."""
+        """The row that answers for an id; -1 if none does."""
         row = self.ids.position(wanted)
-        at = self.pointing.position(wanted) if row < 0 else -1
-        return int(self.pointers[at]) if at >= 0 else row
+        pointer = self.pointing.position(wanted) if row < 0 else -1
+        return int(self.pointers[pointer]) if pointer >= 0 else row
 
     def _query(self, vector: Any) -> Numbers:
         try:
-            found = _as_float32(vector)
+            query = _as_float32(vector)
         except (TypeError, ValueError):
-            raise AutopruneError(f"search: {self.width} numbers make a vector, but got {vector!r}.") from None
-        if found.shape != (self.width,):
-            raise AutopruneError(f"search: {self.width} numbers make a vector, but got the shape {list(found.shape)}.")
-        if not np.isfinite(found).all():
-            raise AutopruneError("search: a vector of finite numbers must be given, but one is infinite or NaN.")
-        return found[None]
+            raise AutopruneError(f"search: a vector has {self.width} numbers, but got {vector!r}.") from None
+        if query.shape != (self.width,):
+            raise AutopruneError(f"search: a vector has {self.width} numbers, but got the shape {list(query.shape)}.")
+        if not np.isfinite(query).all():
+            raise AutopruneError("search: all numbers of a vector must be finite, but one is infinite or NaN.")
+        return query[None]
 
 
 def _as_float32(numbers: Any) -> Numbers:
-    """Numbers in any form; tensors may be learned, on a GPU, and of a type that numpy lacks."""
+    """Numbers in any form as float32; tensors may need gradients, lie on a GPU, and have a type that numpy lacks."""
     if hasattr(numbers, "detach"):
         numbers = numbers.detach().float().cpu()
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+    with np.errstate(over="ignore"):  # values that are too large become infinite, which is refused
         return np.asarray(numbers, dtype=np.float32)
 
 
 def _ids_in(folder: str, packed: Packed) -> Ids:
-    """Ids that are decoded when they are first asked for; of a large file no hash was checked."""
+    """Decoded ids; they may be damaged, since the hash of a large file is not checked."""
     try:
         return Ids.decode(packed)
     except (zlib.error, ValueError, LookupError) as error:

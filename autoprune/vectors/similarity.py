@@ -1,4 +1,4 @@
-"""How two vectors are compared: larger is more alike."""
+"""Similarities of two vectors: larger is more similar."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import torch
 from torch import Tensor
 
 SIMILARITIES = ("cosine", "dot", "euclidean")
-"""The last is a distance with a minus before it."""
+"""The last is a negated distance."""
 
 
 def prepared(vectors: Tensor, similarity: str) -> Tensor:
-    """Vectors as `compared` takes them: of length 1 for cosine, else as they are; float32 [n, dim]."""
+    """Vectors as `compared` expects them: normalised for cosine, else unchanged; float32 [n, dim]."""
     if similarity != "cosine":
         return vectors
-    found: Tensor = vectors / torch.linalg.vector_norm(vectors, dim=1, keepdim=True).clamp_min(1e-12)
-    return found
+    normalised: Tensor = vectors / torch.linalg.vector_norm(vectors, dim=1, keepdim=True).clamp_min(1e-12)
+    return normalised
 
 
 def compared(one: Tensor, other: Tensor, similarity: str) -> Tensor:
-    """Row by row: float32 [n] of prepared [n, dim] each."""
+    """The similarity of each pair of rows: float32 [n] of two arrays [n, dim] from `prepared`."""
     if similarity == "euclidean":
-        found: Tensor = -torch.linalg.vector_norm(one - other, dim=1)
-        return found
+        negated_distances: Tensor = -torch.linalg.vector_norm(one - other, dim=1)
+        return negated_distances
     return (one * other).sum(1)

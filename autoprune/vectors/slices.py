@@ -1,4 +1,4 @@
-"""Kinds of rows that are judged apart, by the row (or query) that asks.
+"""Slices of the rows, by the row or query that asks.
 
 Slices     short, long: below or above the median length of the vectors that ask
            isolated, crowded: below or above the median similarity to their neighbours
@@ -21,18 +21,18 @@ SLICES = {NORM: ("short", "long"), DENSITY: ("isolated", "crowded"), FREQUENCY: 
 Numbers = np.ndarray[Any, Any]
 
 Facts = Mapping[str, Callable[[Numbers], Numbers]]
-"""By column: what is known of askers (int64 [n]), a number each."""
+"""Column → function from askers (int64 [n]) to a number for each."""
 
 
 def slice_columns(asker: Numbers, facts: Facts) -> pd.DataFrame:
-    """Which slices each row belongs to: a categorical for each column of `facts`."""
-    found = {}
-    for column, of in facts.items():
+    """The slice of each row: a categorical for each column of `facts`."""
+    columns = {}
+    for column, fact_of in facts.items():
         names = SLICES[column]
-        values = of(asker)
+        values = fact_of(asker)
         codes = _thirds(values) if column == FREQUENCY else (values > np.median(values)).astype(np.int8)
-        found[column] = pd.Categorical.from_codes(codes, pd.Index(names))
-    return pd.DataFrame(found)
+        columns[column] = pd.Categorical.from_codes(codes, pd.Index(names))
+    return pd.DataFrame(columns)
 
 
 def _thirds(counts: Numbers) -> Numbers:

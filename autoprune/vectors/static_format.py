@@ -1,4 +1,4 @@
-"""model2vec's format: a folder that reads texts, word by word, and gives the mean of their vectors."""
+"""model2vec's format: a folder that splits texts into tokens and gives the mean of their vectors."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from autoprune.vectors.served import VectorIndex
 
 TOKEN = r"[^\W_]+"
-"""How a text is taken apart where only words are known: runs of letters and digits, as coverage is counted."""
+"""How texts are split if there are only words: into runs of letters and digits, as coverage counts them."""
 
 
 class Model2Vec(Export):
     """What `model2vec.StaticModel.from_pretrained` reads.
 
     Vectors that came from such a folder keep its tokenizer: a token whose vector was removed counts as zeros. Others
-    get a tokenizer of whole words, which passes over what it does not know. What points to another's row does so there.
+    get a tokenizer of whole words, which skips unknown words. Ids that point to another row share its vector.
     """
 
     name = "model2vec"
@@ -41,7 +41,7 @@ class Model2Vec(Export):
         return Use(code=f"{code}; print(model.encode('hello').shape)", inside=inside)
 
     def fill(self, folder: Path, draft: Path) -> None:
-        import numpy as np  # here, because to ask what can be written nobody waits for it
+        import numpy as np  # here, so that listing the formats does not wait for it
         import safetensors.numpy
 
         from autoprune.readers.model2vec import tokens_of
@@ -51,20 +51,20 @@ class Model2Vec(Export):
         ids, vectors = table.ids, table.vectors
         if served.ids.numeric:
             raise AutopruneError(
-                f"--format model2vec: texts are read there, but ids are whole numbers, such as {ids[0]}; take --format "
+                f"--format model2vec: ids must be texts, but they are whole numbers, such as {ids[0]}; use --format "
                 "numpy."
             )
-        came = served.came_from
+        source = served.came_from
         row_of = answered(served)
-        tokenizer = came["tokenizer"] if came else of_words(list(row_of))
+        tokenizer = source["tokenizer"] if source else of_words(list(row_of))
         tokens = tokens_of(tokenizer, where="the tokenizer")
         rows = np.array([row_of.get(token, len(ids)) for token in tokens])
         padded = np.concatenate([vectors, np.zeros((1, vectors.shape[1]), dtype=np.float32)])
-        shares = len(np.unique(rows)) < len(rows)  # tokens that point to another's, and those without any
+        shares = len(np.unique(rows)) < len(rows)  # tokens that point to another's row, and tokens without one
         tensors = {"embeddings": padded, "mapping": rows} if shares else {"embeddings": padded[rows]}
         safetensors.numpy.save_file(tensors, draft / "model.safetensors")
         config = {
-            **(came["config"] if came else {"normalize": served.similarity == "cosine"}),
+            **(source["config"] if source else {"normalize": served.similarity == "cosine"}),
             "model_type": "model2vec",
             "architectures": ["StaticModel"],
             "hidden_dim": vectors.shape[1],
@@ -75,7 +75,7 @@ class Model2Vec(Export):
             config["vocabulary_quantization"] = len(padded)
         _write(draft / "tokenizer.json", tokenizer)
         _write(draft / "config.json", config)
-        if not shares:  # sentence-transformers knows no tokens that share a row
+        if not shares:  # sentence-transformers does not support tokens that share a row
             _write(draft / "modules.json", _modules(normalize=bool(config.get("normalize"))))
 
 
@@ -83,11 +83,11 @@ def _served(folder: Path) -> VectorIndex:
     from autoprune.artifacts import artifact  # as above
 
     served: Any = artifact.load(folder, prefer="memory")
-    return served  # type: ignore[no-any-return]  # it has this format alone
+    return served  # type: ignore[no-any-return]  # only vectors have this format
 
 
 def answered(served: VectorIndex) -> dict[str, int]:
-    """The ids that are answered, in the order of the original file, each with where `exported` gives its row."""
+    """The ids with an answer, in the order of the original file → the position of their row in `exported`."""
     places = {row: place for place, row in enumerate(served.ordered_rows.tolist())}
     names = served.catalogue.values[served.order].tolist()
     rows = served.answer_of[served.order].tolist()
@@ -95,7 +95,7 @@ def answered(served: VectorIndex) -> dict[str, int]:
 
 
 def of_words(words: Sequence[str]) -> dict[str, Any]:
-    """A tokenizer of whole words, as JSON values; in lower case where all of them are, as they are looked up here."""
+    """A tokenizer of whole words, as JSON values; it lower-cases texts if all words are in lower case."""
     unknown = "[UNK]"
     while unknown in words:
         unknown = f"[{unknown}]"
@@ -118,12 +118,12 @@ def of_words(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _modules(*, normalize: bool) -> list[dict[str, object]]:
-    """What sentence-transformers reads the same folder by."""
-    home = "sentence_transformers.models"
-    found: list[dict[str, object]] = [{"idx": 0, "name": "0", "path": "", "type": f"{home}.StaticEmbedding"}]
+    """The `modules.json` by which sentence-transformers reads the same folder."""
+    package = "sentence_transformers.models"
+    modules: list[dict[str, object]] = [{"idx": 0, "name": "0", "path": "", "type": f"{package}.StaticEmbedding"}]
     if normalize:
-        found.append({"idx": 1, "name": "1", "path": "1_Normalize", "type": f"{home}.Normalize"})
-    return found
+        modules.append({"idx": 1, "name": "1", "path": "1_Normalize", "type": f"{package}.Normalize"})
+    return modules
 
 
 def _write(path: Path, content: object) -> None:

@@ -1,4 +1,4 @@
-"""What word vectors are judged by: similarity sets, analogies, and how much of a running text has a vector."""
+"""Benchmarks of word vectors: similarity sets, analogies, and the coverage of a running text."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from autoprune.vectors.served import VectorIndex
 from autoprune.vectors.similarity import compared
 
 RESTRICTED = 30_000
-"""Words among which an analogy's answer is looked for, the most frequent ones (as Mikolov et al. 2013 evaluate), beside
-those that the questions name."""
+"""An analogy's answer is searched among this many most frequent words (as in Mikolov et al. 2013), and the words of the
+questions."""
 
 QUESTIONS = 5000
-"""Analogies of a split, at most."""
+"""Most analogies of a split."""
 
 LOOK_QUESTIONS = 1000
 
 QUESTIONS_AT_ONCE = 256
 
 BEGINS = ("\u2581", "\u0120")
-"""How tokens of SentencePiece, and of BPE of bytes, are marked that begin a word: `▁king`, `Ġking`."""
+"""How SentencePiece and byte-level BPE mark tokens that begin a word: `▁king`, `Ġking`."""
 
 BLOCK_TOKENS = 100
-"""Of running text: a unit of coverage, so that its mean is the share of all tokens."""
+"""Tokens of running text in a unit of coverage; all units have as many, so their mean is the share of all tokens."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Scored:
     """Pairs of words that people scored.
 
     Attributes:
-        first, second: the words, as the set writes them.
-        score: as people gave it.
+        first, second: the words, as written in the set.
+        score: the score of each pair.
     """
 
     first: list[str]
@@ -50,9 +50,9 @@ class Scored:
 
 
 class Lexicon:
-    """Where words stand in a catalogue: as they are written, or else in lower case.
+    """The rows of words in a catalogue: as written, or else in lower case.
 
-    Among pieces of words it is the piece that begins a word, and is all of it: `king`, or as its tokenizer marks it.
+    In a catalogue of word pieces, a word is the piece that is the whole word: `king`, or as its tokenizer marks it.
     """
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -60,10 +60,10 @@ class Lexicon:
         self._row = {name[1:]: row for row, name in enumerate(names) if name[:1] in BEGINS and name[1:]}
         self._row |= {name: row for row, name in enumerate(names)}
         counts = torch.zeros(len(catalogue), dtype=torch.long) if catalogue.counts is None else catalogue.counts
-        self.counts = torch.cat([counts, torch.zeros(1, dtype=torch.long)])  # of row -1 too
+        self.counts = torch.cat([counts, torch.zeros(1, dtype=torch.long)])  # a count of 0 for row -1
 
     def rows(self, words: Iterable[str]) -> Tensor:
-        """The row of each word, int64 [n]; -1 where there is none."""
+        """The row of each word, int64 [n]; -1 if there is none."""
         return torch.tensor([self._row.get(word, self._row.get(word.lower(), -1)) for word in words], dtype=torch.long)
 
     def knows(self, words: Iterable[str]) -> float:
@@ -71,12 +71,12 @@ class Lexicon:
         return float((self.rows(words) >= 0).double().mean())
 
     def rarest(self, rows: Tensor) -> Tensor:
-        """Of some rows each, int64 [n, m], the one that is looked up least, int64 [n]; -1 is before all."""
+        """The least frequent row of each of n groups, int64 [n] of [n, m]; -1 counts as the least frequent."""
         return rows.gather(1, self.counts[rows].argmin(1, keepdim=True))[:, 0]
 
 
 class WordPairs(Benchmark):
-    """Spearman's ρ of the similarity of two words and the score that people gave them.
+    """Spearman's ρ of the similarities of pairs of words and the scores that people gave them.
 
     A word without a vector makes the similarity of its pair 0; no pair is dropped.
 
@@ -95,7 +95,7 @@ class WordPairs(Benchmark):
 
     @staticmethod
     def of(name: str, scored: Scored, lexicon: Lexicon, *, seed: int) -> WordPairs:
-        """A set in halves that are drawn."""
+        """A set, split into random halves."""
         rows = torch.stack([lexicon.rows(scored.first), lexicon.rows(scored.second)], dim=1)
         score = torch.tensor(scored.score, dtype=torch.float64)
         halves = drawn_halves(len(rows), seed=seed)
@@ -105,12 +105,12 @@ class WordPairs(Benchmark):
 
     def rows(self, served: VectorIndex, split: str) -> pd.DataFrame:
         pairs = self._pairs[split]
-        found, there = vectors_of(served, pairs.clamp_min(0).flatten())
-        there &= pairs.flatten() >= 0
-        found = found.view(len(pairs), 2, -1)
-        values = compared(found[:, 0], found[:, 1], served.similarity)
-        values[~there.view(-1, 2).all(1)] = 0.0
-        return as_rows(self.name, values, asker=self._lexicon.rarest(pairs), gold=self._score[split])
+        vectors, exists = vectors_of(served, pairs.clamp_min(0).flatten())
+        exists &= pairs.flatten() >= 0
+        vectors = vectors.view(len(pairs), 2, -1)
+        similarities = compared(vectors[:, 0], vectors[:, 1], served.similarity)
+        similarities[~exists.view(-1, 2).all(1)] = 0.0
+        return as_rows(self.name, similarities, asker=self._lexicon.rarest(pairs), gold=self._score[split])
 
     def part(self) -> WordPairs:
         return self
@@ -125,9 +125,9 @@ class WordPairs(Benchmark):
 class Analogies(Benchmark):
     """The share of questions a : b = c : ? whose answer is the nearest to b - a + c (3CosAdd, Mikolov et al. 2013).
 
-    The words of the question are no answers. Answers are looked for among the `RESTRICTED` most frequent words of the
-    dense model and all that the questions name; a question that lacks a word is answered wrongly, and not dropped. Of n
-    words that are equally near the right one counts as 1/n.
+    The words of the question cannot be answers. Answers are searched among the `RESTRICTED` most frequent words of the
+    dense model and all words of the questions; a question with a missing word counts as wrong, and is not dropped. If
+    n words are equally near, the right one counts as 1/n.
 
     Args:
         questions: rows of the catalogue, int64 [n, 4], by split; -1 for words that it lacks.
@@ -143,7 +143,7 @@ class Analogies(Benchmark):
 
     @staticmethod
     def of(questions: Sequence[Sequence[str]], lexicon: Lexicon, *, seed: int) -> Analogies:
-        """Questions of four words each, in halves that are drawn, of `QUESTIONS` at most."""
+        """Questions of four words each, split into random halves of at most `QUESTIONS`."""
         rows = lexicon.rows(word for question in questions for word in question).view(-1, 4)
         frequent = lexicon.counts[:-1].argsort(descending=True, stable=True)[:RESTRICTED]
         among = torch.unique(torch.cat([frequent, rows[rows >= 0]]))
@@ -152,12 +152,12 @@ class Analogies(Benchmark):
 
     def rows(self, served: VectorIndex, split: str) -> pd.DataFrame:
         questions = self._questions[split]
-        words, there = vectors_of(served, self._among)
+        words, exists = vectors_of(served, self._among)
         at = torch.searchsorted(self._among, questions.clamp_min(0)).clamp(max=len(self._among) - 1)
-        known = ((questions >= 0) & there[at]).all(1)
+        answerable = ((questions >= 0) & exists[at]).all(1)
         values = torch.zeros(len(questions))
-        for some in torch.split(known.nonzero()[:, 0], QUESTIONS_AT_ONCE):
-            values[some] = _answered(words, there, at[some])
+        for block in torch.split(answerable.nonzero()[:, 0], QUESTIONS_AT_ONCE):
+            values[block] = _answered(words, exists, at[block])
             served.pause()
         return as_rows(self.name, values, asker=self._lexicon.rarest(questions))
 
@@ -171,26 +171,26 @@ class Analogies(Benchmark):
         yield from (self._among, *self._questions.values())
 
 
-def _answered(words: Tensor, there: Tensor, at: Tensor) -> Tensor:
-    """What each of some questions counts, float32 [n].
+def _answered(words: Tensor, exists: Tensor, at: Tensor) -> Tensor:
+    """The score of each question, float32 [n].
 
     Args:
-        words: float32 [m, dim], prepared.
-        there: bool [m], which may be answers.
-        at: where the words of each question stand among these, int64 [n, 4].
+        words: prepared vectors, float32 [m, dim].
+        exists: which of them may be answers, bool [m].
+        at: positions in `words` of the words of each question, int64 [n, 4].
     """
     scores = (words[at[:, 1]] - words[at[:, 0]] + words[at[:, 2]]) @ words.T
-    scores[:, ~there] = -torch.inf
+    scores[:, ~exists] = -torch.inf
     right = scores.gather(1, at[:, 3:])
     scores.scatter_(1, at[:, :3], -torch.inf)
-    # a question may name its own answer, such as go : going = go : going
+    # a question may contain its own answer, such as go : going = go : going
     best = scores.amax(1, keepdim=True)
-    alike = (scores == best).sum(1).clamp_min(1)
-    return ((right >= best)[:, 0] & (at[:, 3:] != at[:, :3]).all(1)).float() / alike
+    ties = (scores == best).sum(1).clamp_min(1)
+    return ((right >= best)[:, 0] & (at[:, 3:] != at[:, :3]).all(1)).float() / ties
 
 
 class Coverage(Benchmark):
-    """The share of the tokens of a running text that have a vector of their own: what points to another's has none.
+    """The share of the tokens of a running text that have a vector of their own, not just point to one.
 
     Args:
         tokens: rows of the catalogue, int64 [blocks, `BLOCK_TOKENS`], by split; -1 for those that it lacks.
@@ -203,7 +203,7 @@ class Coverage(Benchmark):
 
     @staticmethod
     def of(tokens: Sequence[str], lexicon: Lexicon, *, seed: int) -> Coverage:
-        """A text in blocks, half of them a split, drawn; what is left over at its end is left out."""
+        """A text in blocks, split into random halves; an incomplete last block is dropped."""
         blocks = len(tokens) // BLOCK_TOKENS
         rows = lexicon.rows(tokens[: blocks * BLOCK_TOKENS]).view(blocks, BLOCK_TOKENS)
         return Coverage({split: rows[at] for split, at in drawn_halves(blocks, seed=seed).items()}, lexicon)
@@ -224,10 +224,10 @@ class Coverage(Benchmark):
 
 
 def drawn_halves(count: int, *, seed: int) -> dict[str, Tensor]:
-    """Positions by split, int64, in an order that is drawn."""
+    """Two halves of 0 … count - 1 in random order, by split, int64."""
     order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
     return dict(zip(SPLITS, (order[: count // 2], order[count // 2 :]), strict=True))
 
 
-def _counts(held: Mapping[str, Tensor]) -> str:
-    return " and ".join(f"{len(rows):,} {split}" for split, rows in held.items())
+def _counts(by_split: Mapping[str, Tensor]) -> str:
+    return " and ".join(f"{len(rows):,} {split}" for split, rows in by_split.items())

@@ -1,1 +1,1 @@
-"""What people and programs are shown of a study."""
+"""Presents a study to people and programs: tables, sentences, plots, JSON, CSV, the model card."""

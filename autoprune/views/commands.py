@@ -1,4 +1,4 @@
-"""Command lines to repeat: the study's own, and verbs on it; places that mean nothing elsewhere can be cut out."""
+"""Command lines to repeat: the study's own, and verbs on it. Absolute paths can be replaced by placeholders."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from autoprune.record.point import Point
 from autoprune.record.record import Record
 
 LOCAL = re.compile(r"\+{0,2}study\.(name|dir|workers|verify_rounds|storage)=")
-"""Overrides that the search's command does not repeat: the name is told, the others change nothing that is found."""
+"""Overrides that the repeated command omits: the name is added anew, the others do not change the results."""
 
 PLACE = re.compile(
     r"""(?P<before>(?:^|[\[{,])\s*['"]?|[{,]\s*[^\s,:'"]+:\s*['"]?)"""
     r"""(?P<place>(?:/(?!/)|\\\\|[A-Za-z]:[/\\])[^,\[\]{}'"]*)"""
 )
-"""An absolute path among several values: after commas, in brackets, or by name."""
+"""An absolute path among several values: after a comma, in brackets, or as the value of a name."""
 
 
 def search_command(record: Record) -> str:
-    """The command line that does the study again, and verifies it if this one was; places are left to be filled in."""
+    """The command line that repeats the study, and verifies it if this one was; absolute paths become placeholders."""
     flags = ["--config-dir", without_places(record.config_dir)] if record.config_dir else []
     kept = [_placeless(override) for override in record.overrides if not LOCAL.match(override)]
     search = shlex.join(["autoprune", *flags, *kept, f"study.name={record.name}"])
@@ -31,17 +31,17 @@ def search_command(record: Record) -> str:
 
 
 def candidate_command(record: Record, point: Point) -> str:
-    """`Record.command`, with places left to be filled in."""
+    """`Record.command`, with placeholders instead of absolute paths."""
     return placeless(shlex.split(record.command(point)))
 
 
 def placeless(arguments: Iterable[str]) -> str:
-    """A command line with places left to be filled in."""
+    """A command line with placeholders instead of absolute paths."""
     return shlex.join(_placeless(argument) for argument in arguments)
 
 
 def without_places(content: Any) -> Any:
-    """The same content with absolute paths, which mean nothing elsewhere, cut to `path/to/NAME`."""
+    """The same content with absolute paths, which mean nothing elsewhere, replaced by `path/to/NAME`."""
     if isinstance(content, Mapping):
         return {key: without_places(value) for key, value in content.items()}
     if isinstance(content, list):
@@ -50,7 +50,7 @@ def without_places(content: Any) -> Any:
         return content
     if "," not in content and (PurePosixPath(content).is_absolute() or PureWindowsPath(content).is_absolute()):
         return _named(content)
-    return PLACE.sub(lambda found: f"{found['before']}{_named(found['place'])}", content)
+    return PLACE.sub(lambda match: f"{match['before']}{_named(match['place'])}", content)
 
 
 def _named(place: str) -> str:

@@ -1,14 +1,14 @@
 """Which parameters of a recipe mattered: the share of the variance that each explains by itself.
 
-One-way analysis of variance over the recipes that the sampler asked for, a parameter at a time: its values are the
-groups, numbers of many values are put into bins, and "absent" is a group like any other. The share is epsilon squared
-(Kelley 1935), which takes from eta squared what groups explain by chance alone.
+One-way analysis of variance over the sampler's recipes, one parameter at a time: its values are the groups, many
+different numbers are put into bins, and "absent" is a group like any other. The share is epsilon squared (Kelley 1935):
+eta squared, corrected for what groups explain by chance.
 
-Of a study with looks these are its looks, which are many, at recipes as they stand: untrained ones that ask for no
-training, and such as were trained to the end. Of latency, which looks do not tell, they are the candidates.
+If a study has looks, the analysis uses its many looks at finished recipes: those without training, and those trained
+to the end. For latency, which looks do not measure, it uses the candidates.
 
-Limits: parameters that were chosen together share the credit (a sampler does not draw them independently), what only
-two of them do together is seen in neither, and so the shares need not sum to one.
+Limits: parameters that were chosen together share the credit (a sampler does not draw them independently), and
+interactions are not seen, so the shares need not sum to one.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from autoprune.record.archive import TRIAL
 from autoprune.record.record import Record
 
 ABSENT = "absent"
-"""The group of the recipes that do not have a parameter."""
+"""The group of recipes without the parameter."""
 
 BINS = 5
-"""Into how many groups, of about equally many candidates, numbers of more distinct values are put."""
+"""The number of bins, of about equal size, for a number with more distinct values than this."""
 
 FEWEST = 12
-"""Fewer candidates than this say nothing about parameters."""
+"""With fewer candidates nothing can be said about parameters."""
 
 
 def parameters(recipe: Mapping[str, Any], path: str = "") -> dict[str, Any]:
@@ -41,29 +41,29 @@ def parameters(recipe: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     `{"encode": {"method": {"quantize": {"bits": 4}}}}` has the parameters `encode.method` = quantize and
     `encode.method.quantize.bits` = 4.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in recipe.items():
         name = f"{path}.{key}" if path else str(key)
         if not isinstance(value, Mapping):
-            found[name] = value
+            values[name] = value
             continue
         if key == "method":
-            found[name] = "+".join(map(str, value)) or "none"
-        elif not value and not path.endswith("method"):  # a method without parameters is told by its name
-            found[name] = "default"
-        found.update(parameters(value, name))
-    return found
+            values[name] = "+".join(map(str, value)) or "none"
+        elif not value and not path.endswith("method"):  # the name of a method without parameters says enough
+            values[name] = "default"
+        values.update(parameters(value, name))
+    return values
 
 
 def epsilon_squared(groups: Sequence[Hashable], values: Sequence[float]) -> float:
-    """The share of the variance of `values` between groups, less what chance puts there; from 0 to 1.
+    """The share of the variance of `values` between groups, corrected for chance; from 0 to 1.
 
     Args:
-        groups: of each value.
-        values: as many.
+        groups: the group of each value.
+        values: the values.
 
     Returns:
-        nan where there is no variance, or no group has two values.
+        nan if there is no variance, or no group has two values.
     """
     members: dict[Hashable, list[float]] = defaultdict(list)
     for group, value in zip(groups, values, strict=True):
@@ -77,20 +77,21 @@ def epsilon_squared(groups: Sequence[Hashable], values: Sequence[float]) -> floa
 
 
 def importance(record: Record) -> dict[str, dict[str, float]]:
-    """By objective, then by parameter: the share of variance that it explains, the largest first.
+    """The share of variance that each parameter explains, by objective and parameter, the largest first.
 
-    Quality is judged by its ratio to the baseline, over what has one; size and latency by the logarithm of theirs, over
-    rejected candidates too. Objectives of which fewer than `FEWEST` are known are left out, and parameters that never
-    vary.
+    Quality is the ratio to the baseline; size and latency are the logarithms of their ratios, which rejected candidates
+    have too. Objectives with fewer than `FEWEST` values are left out, and so are parameters that never vary.
     """
     trials = [(point.candidate.recipe, point.found) for point in record.points if point.candidate.name == TRIAL]
     looks = _looks(record) or trials
-    found: dict[str, dict[str, float]] = {}
+    by_objective: dict[str, dict[str, float]] = {}
     for objective in dict.fromkeys([*USUAL, *record.objectives]):
         reading, larger = OBJECTIVES[objective]
-        asked = trials if objective == "latency" else looks
+        samples = trials if objective == "latency" else looks
         judged = [
-            (recipe, read[reading].ratio) for recipe, read in asked if reading in read and read[reading].ratio > 0
+            (recipe, by_name[reading].ratio)
+            for recipe, by_name in samples
+            if reading in by_name and by_name[reading].ratio > 0
         ]
         if len(judged) < FEWEST:
             continue
@@ -103,12 +104,12 @@ def importance(record: Record) -> dict[str, dict[str, float]]:
             if len({repr(recipe.get(name, ABSENT)) for recipe in recipes}) > 1
         }
         known = {name: share for name, share in shares.items() if not math.isnan(share)}
-        found[objective] = dict(sorted(known.items(), key=lambda pair: -pair[1]))
-    return found
+        by_objective[objective] = dict(sorted(known.items(), key=lambda pair: -pair[1]))
+    return by_objective
 
 
 def _looks(record: Record) -> list[tuple[dict[str, Any], dict[str, Reading]]]:
-    """Recipes that were looked at as they stand, and what the looks read."""
+    """Recipes that were looked at when finished, and the readings of these looks."""
     dense = record.looks.dense
     if dense is None:
         return []
@@ -121,7 +122,7 @@ def _looks(record: Record) -> list[tuple[dict[str, Any], dict[str, Reading]]]:
 
 
 def _groups(values: Sequence[Any]) -> list[str]:
-    """The group of each value: the value itself, or the bin that it is in."""
+    """The group of each value: the value itself, or its bin."""
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(set(numbers)) <= BINS:
         return [repr(value) for value in values]

@@ -1,37 +1,37 @@
-"""A front for programs: plain values that are valid JSON, whatever was measured or not.
+"""A front for programs, as plain values that are valid JSON; null stands for whatever was not measured.
 
 format          1
 study, task     names; `data` is the digest of the data, `metric` what quality means, `metrics` all main ones
-objectives      what the search traded off
+objectives      the objectives of the search
 requirements    [{text, reading, kind: floor | ceiling, limit, relative, confidence}], and `prefer`
-machine         {search, verify}: {id, cpu, cores, …}; null where nobody wrote it down
+machine         {search, verify}: {id, cpu, cores, …}; null if unknown
 candidates, feasible, verified     how many, how many, whether all of the search's front was verified
-baseline        a point, as the following
-points          the front, in the order of --sort: [{number, name, words, recipe, artifact, search, verified, and what
-                `autoprune.views.rows` says of a row: front, pick, knee, profiles, letters, for_sure, beyond,
-                beyond_ratio, busy}].
-                `search` (validation data) and `verified` (test data; empty where it was not) hold readings by
-                name: {value, ratio, low, high, bound}, the ratio to the baseline, its interval of a re-measurement
-                (null where that says nothing), and what the true ratio is not worse than with 95 % confidence
-                (one-sided)
+baseline        a point, like those in `points`
+points          the front, in the order of --sort: [{number, name, words, recipe, artifact, search, verified, and the
+                columns of `autoprune.views.rows`: front, pick, knee, profiles, letters, for_sure, beyond,
+                beyond_ratio, busy}]; `recipe` is a mapping, `words` its summary.
+                `search` (validation data) and `verified` (test data; empty if not verified) hold readings by name:
+                {value, ratio, low, high, bound}: the ratio to the baseline, its interval of a re-measurement (null
+                if it says nothing), and the bound of the true ratio with 95 % confidence (one-sided)
 headline        the pick in a sentence; a text
-workload        the one that `latency_ms` means
-notes           what stands below the table of the front: texts
+workload        the workload that `latency_ms` means
+notes           the notes below the table of the front: texts
 pick, knee      numbers of points, or null
-picks           numbers by profile, or null
-falls           [{number, words, missed, doubted, undecided, beaten_by}]: what the verification took from the search's
-                front; `doubted` are those of `missed` whose value holds, `undecided` those that are missed by less
-                than their value is known
+picks           numbers, or null, by profile
+falls           [{number, words, missed, doubted, undecided, beaten_by}]: points of the search's front that fell in
+                the verification; `doubted` are those of `missed` whose value holds, `undecided` those that are missed
+                by less than the uncertainty of their value
 letters         by number: points that share one cannot be told apart in quality
 hypervolume, floor, optimism       numbers, or null
-explanation     why nothing is feasible, a text; null where something is
-looks           what looks promise and was not made, their whole front, best quality first: [{words, recipe,
-                quality_ratio, size_ratio, units, of_units, epochs, of_epochs}]. These are no measurements: a model in
+optimism_by     the optimism by reading: of `metric` (the same as `optimism`), and of others that have a floor
+explanation     why nothing is feasible, a text; null if something is
+looks           the front of the looks, without recipes that were made, best quality first: [{words, recipe,
+                quality_ratio, size_ratio, units, of_units, epochs, of_epochs}]. These are not measurements: a model in
                 memory answered `units` of the `of_units` units of validation data, trained for `epochs` of `of_epochs`.
-                Where there are closer looks, it is theirs alone
-looked          {taken, failed, made, off_median, off_most, closer}: how many looks there are, how many came to
-                nothing, how many were made and measured, and by how much the ratio of quality differed then; how many
-                closer looks were taken beside them; null without looks
+                If there are closer looks, it is their front only
+looked          {taken, failed, made, off_median, off_most, closer}: how many looks there are, how many failed, how
+                many of their recipes were made and measured, by how much the ratio of quality differed then, and how
+                many closer looks there are; null without looks
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from autoprune.fronts.front import Front
 from autoprune.fronts.promises import Promises
 from autoprune.fronts.requirements import Requirement, is_cost
 from autoprune.measure.measurement import SEARCH, VERIFY
-from autoprune.measure.reading import SURE, Reading
+from autoprune.measure.reading import Reading
 from autoprune.record.point import Point
 from autoprune.views import looks
 from autoprune.views.headline import headline
@@ -62,10 +62,10 @@ def front_json(front: Front, *, sort: str = "quality") -> dict[str, Any]:
     """The structure above.
 
     Args:
-        sort: what the points are ordered by, as in `autoprune.views.order.ordered`.
+        sort: how the points are ordered, as in `autoprune.views.order.ordered`.
 
     Raises:
-        AutopruneError: nothing is called `sort`.
+        AutopruneError: there is no reading `sort`.
     """
     record, some = front.record, len(front) > 0
     machines = {SEARCH: record.baseline.candidate.latest().machine}
@@ -97,7 +97,8 @@ def front_json(front: Front, *, sort: str = "quality") -> dict[str, Any]:
         "letters": {str(number): letters for number, letters in front.letters.items()},
         "hypervolume": front.hypervolume,
         "floor": front.floor,
-        "optimism": front.optimism,
+        "optimism": front.optimism.get(record.metric),
+        "optimism_by": front.optimism,
         "explanation": None if some else front.explain_empty(),
         "looks": _looks(front, promises) if (promises := looks.choosing(front)) else [],
         "looked": _looked(front, front.promises) if front.promises else None,
@@ -129,10 +130,10 @@ def _fall(fall: Fall) -> dict[str, Any]:
 
 
 def _looks(front: Front, promises: Promises) -> list[dict[str, Any]]:
-    found = []
+    rows = []
     for look in looks.unmade(front, promises):
         ratios, (units, of) = promises.readings(look), looks.asked(front, look)
-        found.append(
+        rows.append(
             {
                 "words": look.summary,
                 "recipe": look.recipe,
@@ -144,17 +145,17 @@ def _looks(front: Front, promises: Promises) -> list[dict[str, Any]]:
                 "of_epochs": look.of_epochs,
             }
         )
-    return found
+    return rows
 
 
 def _looked(front: Front, promises: Promises) -> dict[str, Any]:
-    taken, told = looks.others(front), looks.foretold(front, promises)
+    taken, accuracy = looks.others(front), looks.foretold(front, promises)
     return {
         "taken": len(taken),
         "failed": looks.failures(taken)[0],
-        "made": told.made if told else 0,
-        "off_median": told.middle if told else None,
-        "off_most": told.most if told else None,
+        "made": accuracy.made if accuracy else 0,
+        "off_median": accuracy.middle if accuracy else None,
+        "off_most": accuracy.most if accuracy else None,
         "closer": len(looks.others(front, closer=True)),
     }
 
@@ -167,11 +168,11 @@ def _points(front: Front, points: Sequence[Point]) -> list[dict[str, Any]]:
             "words": point.candidate.summary,
             "recipe": point.candidate.recipe,
             "artifact": str(point.folder),
-            **said,
+            **columns,
             "search": _readings(point.searched),
             "verified": _readings(point.verified),
         }
-        for point, said in zip(points, marked(front, points), strict=True)
+        for point, columns in zip(points, marked(front, points), strict=True)
     ]
 
 
@@ -179,6 +180,6 @@ def _readings(found: Mapping[str, Reading]) -> dict[str, dict[str, float | None]
     rows = {}
     for name, reading in found.items():
         low, high = telling(reading) or (None, None)
-        bound = reading.bound(SURE, upper=is_cost(name)) if reading.sure else None
+        bound = reading.sure_bound(upper=is_cost(name))
         rows[name] = {"value": reading.value, "ratio": reading.ratio, "low": low, "high": high, "bound": bound}
     return rows

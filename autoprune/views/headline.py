@@ -1,4 +1,4 @@
-"""The result in a sentence, and how sure it is."""
+"""The result of a study in a sentence, and how certain it is."""
 
 from __future__ import annotations
 
@@ -23,27 +23,28 @@ def headline(front: Front) -> str:
     if not pick.number:
         return "Only the dense model itself meets every requirement."
     where = "test data" if pick.verified else "validation data, not verified"
-    told = [f"{smaller(pick)} at {_kept(front, pick)} ({where})", stored(pick), faster(pick)]
+    parts = [f"{smaller(pick)} at {_kept(front, pick)} ({where})", stored(pick), faster(pick)]
     if beyond := front.record.beyond(pick):
-        told.append(f"but only {phrases.ratio(beyond[1])} of {beyond[0]}, which is too faint to bind")
-    return f"{', '.join(one for one in told if one)}: pick #{pick.number}."
+        parts.append(f"but only {phrases.ratio(beyond[1])} of {beyond[0]}, which is too faint to bind")
+    return f"{', '.join(part for part in parts if part)}: pick #{pick.number}."
 
 
 def certainty(front: Front) -> str:
-    """How sure the headline is, on which machine it holds, and under which limits the pick was made."""
+    """How certain the headline is, the machine that timed it, and the limits under which the pick was made."""
     pick = _pick(front)
-    told = [f"Limits of this report: {phrases.required(front)}; the pick is the best in {front.requirements.prefer}."]
+    prefer = front.requirements.prefer
+    sentences = [f"Limits of this report: {phrases.required(front)}; the pick is the best in {prefer}."]
     if pick and pick.number:
         interval = telling(pick.known["quality"])
-        sure = [f"quality is {_change(interval[0])} to {_change(interval[1])}"] if interval else []
-        sure += [f"it is {speed}"] if (speed := surely_faster(pick)) else []
-        told += [f"In 95 of 100 repeats {' and '.join(sure)}."] if sure else []
-        told += [phrases.evidence(front, pick), phrases.machines(front.record) if timed(pick) else ""]
-    return " ".join(one for one in told if one)
+        ranges = [f"quality is {_change(interval[0])} to {_change(interval[1])}"] if interval else []
+        ranges += [f"it is {speed}"] if (speed := surely_faster(pick)) else []
+        sentences += [f"In 95 of 100 repeats {one}." for one in ranges]
+        sentences += [phrases.evidence(front, pick), phrases.machines(front.record) if timed(pick) else ""]
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _kept(front: Front, pick: Point) -> str:
-    """What became of the main metrics, of every other that has a floor, and of the slice that lost most."""
+    """The changes of the main metrics, of every other metric with a floor, and of the worst slice."""
     record = front.record
     others = [item.reading for item in front.requirements.items if not item.ceiling and "." not in item.reading]
     names = dict.fromkeys([*record.metrics, *(name for name in others if name not in ("quality", "worst_slice"))])

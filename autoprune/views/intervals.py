@@ -1,4 +1,4 @@
-"""Intervals of re-measurements as people read them; one that is wider than the value it stands beside says nothing."""
+"""Intervals of re-measurements in words. An interval wider than its value says nothing and is shown as `±?`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Iterable
 from autoprune.measure.reading import Reading
 
 VAGUE = "±?"
-"""Stands for an interval that says nothing."""
+"""Stands for an interval so wide that it says nothing."""
 
 
 def telling(reading: Reading) -> tuple[float, float] | None:
-    """The interval of a re-measurement's ratio; None where nobody knows it, or where it says nothing."""
+    """The interval of a re-measurement's ratio; None if it is unknown or says nothing."""
     return None if reading.vague else reading.interval
 
 
 def plus_minus(reading: Reading) -> str:
-    """Half of the interval, rounded up: `±0.012`; `±?` of one that says nothing, empty where nobody knows it."""
+    """Half of the interval, rounded up: `±0.012`; `±?` if it says nothing, empty if it is unknown."""
     interval = telling(reading)
     if interval is None:
         return VAGUE if reading.vague else ""
@@ -25,7 +25,7 @@ def plus_minus(reading: Reading) -> str:
 
 
 def ends(reading: Reading) -> str:
-    """The interval by its ends: `0.912x to 1.043x`; `±?` of one that says nothing, empty where nobody knows it."""
+    """The interval by its ends: `0.912x to 1.043x`; `±?` if it says nothing, empty if it is unknown."""
     interval = telling(reading)
     if interval is None:
         return VAGUE if reading.vague else ""
@@ -33,7 +33,7 @@ def ends(reading: Reading) -> str:
 
 
 def legend(shown: Iterable[Reading]) -> str:
-    """What ± means beside these readings."""
-    said = "± is where 95 of 100 re-measurements lie"
+    """What ± means for these readings."""
+    text = "95 of 100 re-measurements lie within ±"
     vague = any(reading.vague for reading in shown)
-    return f"{said}; {VAGUE} is so wide that it says nothing." if vague else f"{said}."
+    return f"{text}; {VAGUE} is so wide that it says nothing." if vague else f"{text}."

@@ -1,4 +1,4 @@
-"""A measurement beside the dense model's, a row a value: the table in a terminal and the card show the same ones."""
+"""The values of a measurement next to the dense model's, a row each, for the table in a terminal and the card."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from autoprune.measure.reading import Reading, reading_name, shipped
 
 
 class Kind(Enum):
-    """What a value is of."""
+    """The kind of a value."""
 
     QUALITY = "a metric, as a whole or on a slice"
-    BYTES = "what the model takes, what is stored of it, or what lies in its folder"
+    BYTES = "the size of the model, of a stored vector, or of the folder"
     LATENCY = "a workload, in milliseconds"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A value beside the dense model's.
+    """A value next to the dense model's.
 
     Attributes:
-        name: of the slice, of the reading in bytes, or of the workload.
-        metric: of quality; empty of all else.
-        value, before: this model's, and the dense model's; nan of a workload that was not timed where that was.
-        reading: the one against the other; None where there is none.
+        name: of the slice, of the size, or of the workload.
+        metric: the metric of quality; empty for other kinds.
+        value, before: this model's value, and the dense model's; nan if two machines timed a workload.
+        reading: the value relative to the dense model's; None if there is none.
     """
 
     kind: Kind
@@ -38,23 +38,23 @@ class Row:
     reading: Reading | None
 
 
-def measured_rows(measured: Measurement, before: Measurement, found: Mapping[str, Reading]) -> Iterator[Row]:
-    """Every value that a measurement and the dense model's have both: quality by metric, then bytes, then latency.
+def measured_rows(measured: Measurement, before: Measurement, readings: Mapping[str, Reading]) -> Iterator[Row]:
+    """Every value that both a measurement and the dense model's have: quality by metric, then sizes, then latency.
 
     Args:
-        found: the readings of the one against the other.
+        readings: the readings of the measurement relative to the dense model's.
     """
     for metric, by_slice in measured.quality.items():
         for name, value in by_slice.items():
             was = before.quality[metric].get(name)
-            if was is None or not before.units[metric].get(name, 1):  # an older version knew fewer; nobody is in it
+            if was is None or not before.units[metric].get(name, 1):  # unknown to an older version, or empty
                 continue
-            reading = found[reading_name(metric, name)]
+            reading = readings[reading_name(metric, name)]
             yield Row(kind=Kind.QUALITY, metric=metric, name=name, value=value, before=was, reading=reading)
     for name in ("size_bytes", "memory_bytes", "vector_bytes"):
-        if name in found:
+        if name in readings:
             value, was = getattr(measured, name), getattr(before, name)
-            yield Row(kind=Kind.BYTES, name=name, value=value, before=was, reading=found[name])
+            yield Row(kind=Kind.BYTES, name=name, value=value, before=was, reading=readings[name])
     whole = shipped(measured, before)
     if whole is not None:
         was = before.folder_bytes or 0
@@ -63,6 +63,6 @@ def measured_rows(measured: Measurement, before: Measurement, found: Mapping[str
         value, was = measured.history_bytes, before.history_bytes or 0
         yield Row(kind=Kind.BYTES, name="history_bytes", value=value, before=was, reading=None)
     for name in measured.latency:
-        timed = found.get(f"latency_ms.{name}")
+        timed = readings.get(f"latency_ms.{name}")
         value, was = (timed.value, before.latency[name].median_ms) if timed else (math.nan, math.nan)
         yield Row(kind=Kind.LATENCY, name=name, value=value, before=was, reading=timed)

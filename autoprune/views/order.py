@@ -1,4 +1,4 @@
-"""In which order candidates are shown."""
+"""The order in which candidates are shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autoprune.record.record import Record
 
 
 def ordered(points: Iterable[Point], record: Record, sort: str) -> list[Point]:
-    """Points with the best first, by the readings to go by; those that have none come last.
+    """Points with the best first, by verified readings if there are any; points without the reading come last.
 
     Args:
         sort: `quality`, `size`, `latency`, or any reading.

@@ -1,4 +1,4 @@
-"""How much smaller and how much faster, as people say it: over all workloads that were timed, not the best of them."""
+"""How much smaller and faster a point is, in words, over all timed workloads, not only the best of them."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from autoprune.record.point import Point
 from autoprune.views.intervals import telling
 
 TIMED = "latency_ms."
-"""What the readings of workloads begin with."""
+"""The prefix of the readings of workloads."""
 
 Words = tuple[str, str, str]
-"""What a ratio below 1 is called, one above it, and one that cannot be told from it."""
+"""The words for a ratio below 1, above 1, and about 1."""
 
 UNKNOWN = "not known"
-"""Said of a latency whose interval says nothing."""
+"""Stands for a latency whose interval says nothing."""
 
 SIZE: Words = ("smaller", "larger", "as large")
 SPEED: Words = ("faster", "slower", "as fast")
 
 
 def workloads(found: Mapping[str, Reading]) -> dict[str, Reading]:
-    """The readings of latency by workload; the first is the one that `latency_ms` means."""
+    """The readings of latency by workload; `latency_ms` means the first."""
     return {name.removeprefix(TIMED): reading for name, reading in found.items() if name.startswith(TIMED)}
 
 
 def timed(point: Point) -> dict[str, Reading]:
-    """The latencies of a point to go by: one that was verified on another machine has only the search's."""
+    """The verified latencies of a point; the search's if it was verified on another machine."""
     return workloads(point.known) or workloads(point.found)
 
 
 def factor(ratio: float, words: Words) -> str:
-    """`5.0× faster` of a latency of 0.2x, `1.3× slower` of one of 1.3x, `as fast` within a twentieth."""
+    """`5.0× faster` for a latency of 0.2x, `1.3× slower` for 1.3x, `as fast` within 5 %."""
     return spread([ratio], words)
 
 
@@ -40,16 +40,16 @@ def spread(ratios: Iterable[float], words: Words) -> str:
     """From the worst to the best of some ratios: `3.1 to 5.0× faster`, `1.9× slower to as fast`.
 
     Args:
-        ratios: above zero, of which less is better.
+        ratios: above zero; less is better.
     """
-    kept = sorted(ratios)
-    (worst, called), (best, praised) = _told(kept[-1], words), _told(kept[0], words)
-    if called != praised:
-        return f"{worst}{called} to {best}{praised}"
+    ordered = sorted(ratios)
+    (worst, worst_word), (best, best_word) = _in_words(ordered[-1], words), _in_words(ordered[0], words)
+    if worst_word != best_word:
+        return f"{worst}{worst_word} to {best}{best_word}"
     if worst == best:
-        return f"{worst}{called}"
-    low, high = (worst, best) if called == words[0] else (best, worst)
-    return f"{low.removesuffix('× ')} to {high}{called}"
+        return f"{worst}{worst_word}"
+    low, high = (worst, best) if worst_word == words[0] else (best, worst)
+    return f"{low.removesuffix('× ')} to {high}{worst_word}"
 
 
 def smaller(point: Point) -> str:
@@ -58,39 +58,38 @@ def smaller(point: Point) -> str:
 
 
 def stored(point: Point) -> str:
-    """How much smaller the vectors are that users store; empty where they are as they were, or nobody stores any."""
+    """How much smaller stored vectors are; empty if they are unchanged, or the task stores none."""
     reading = point.known.get("vector_bytes")
     return f"stored vectors {factor(reading.ratio, SIZE)}" if reading and reading.ratio != 1 else ""
 
 
 def faster(point: Point) -> str:
-    """How much faster, from the worst workload to the best, with each of them; empty where none was timed.
+    """How much faster a point is, from the worst workload to the best, then each of them; empty if none was timed.
 
-    Of a workload whose interval says nothing it is said that it is not known, and of all that they were timed under
-    load where they were.
+    A workload whose interval says nothing is `not known`. A note follows if the point was timed under load.
     """
-    found = {name: reading for name, reading in timed(point).items() if reading.ratio > 0}
-    if not found:
+    readings = {name: reading for name, reading in timed(point).items() if reading.ratio > 0}
+    if not readings:
         return ""
-    told = {name: UNKNOWN if one.vague else factor(one.ratio, SPEED) for name, one in found.items()}
-    known = [reading.ratio for reading in found.values() if not reading.vague]
+    each = {name: UNKNOWN if one.vague else factor(one.ratio, SPEED) for name, one in readings.items()}
+    known = [reading.ratio for reading in readings.values() if not reading.vague]
     overall = spread(known, SPEED) if known else f"latency {UNKNOWN}"
     load = ", timed under load" if point.busy else ""
-    if len(found) == 1:
-        return f"{overall} ({next(iter(found))}){load}"
-    first, *others = (f"{name}: {words}" for name, words in told.items())
+    if len(readings) == 1:
+        return f"{overall} ({next(iter(readings))}){load}"
+    first, *others = (f"{name}: {words}" for name, words in each.items())
     judged = first.replace(":", ", which latency_ms means:", 1)
     return f"{overall} ({'; '.join([judged, *others])}){load}"
 
 
 def surely_faster(point: Point) -> str:
-    """The same over all that re-measurements find in 95 cases of 100; empty where an interval is missing or empty."""
+    """The range of `faster` in 95 of 100 re-measurements; empty if an interval is unknown or says nothing."""
     known = [telling(reading) for reading in timed(point).values()]
     ends = [end for interval in known if interval for end in interval]
     return spread(ends, SPEED) if ends and all(known) and min(ends) > 0 else ""
 
 
-def _told(ratio: float, words: Words) -> tuple[str, str]:
+def _in_words(ratio: float, words: Words) -> tuple[str, str]:
     times = max(ratio, 1 / ratio)
     number = f"{times:.0f}" if times >= 9.95 else f"{times:.1f}"
     return ("", words[2]) if number == "1.0" else (f"{number}× ", words[ratio > 1])

@@ -1,4 +1,4 @@
-"""Values that JSON can hold."""
+"""Values for JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def finite(content: Any) -> Any:
-    """The same plain values with null for what JSON has no number for."""
+    """The same plain values with None instead of nan and infinity, which JSON does not have."""
     if isinstance(content, Mapping):
         return {key: finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):

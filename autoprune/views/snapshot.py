@@ -1,9 +1,9 @@
-"""What is kept of a study when its artifacts are gone: the definition, the numbers, the picture.
+"""The record of a study that stays when its artifacts are deleted: the definition, the numbers, a plot.
 
-study.yaml    the name, the one command, the definition
-front.csv     the baseline, the front and the presets: what was searched, what was verified, the recipes
+study.yaml    the name, the command, the definition
+front.csv     the baseline, the front and the presets: values of the search and the verification, recipes
 front.png     quality against size and latency
-README.md     what was learned; a person writes it, and nothing here touches it
+README.md     what was learned; a person writes it, and this module never changes it
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from autoprune.views.front_png import front_figure, save
 
 
 def write(front: Front, to: Path) -> list[Path]:
-    """Writes study.yaml, front.csv and front.png; those of an earlier record of the same study are replaced.
+    """Writes study.yaml, front.csv and front.png; replaces those of an earlier record of the same study.
 
     Returns:
         The files written.
@@ -37,15 +37,15 @@ def write(front: Front, to: Path) -> list[Path]:
     if path.exists():
         try:
             content = yaml.safe_load(path.read_bytes())
-        except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an invalid date
             raise AutopruneError(
-                f"{path}: the file is no YAML ({' '.join(str(error).split())}), so that nobody knows what was recorded "
-                "here; move it away, or name another folder with --to."
+                f"{path}: the file is not valid YAML ({' '.join(str(error).split())}), so it is not known which study "
+                "was recorded here; move it away, or name another folder with --to."
             ) from error
         name = content.get("study") if isinstance(content, Mapping) else None
         if name != record.name:
-            held = f"the record of study {name!r}" if name else "something else"
-            raise AutopruneError(f"{path}: there is {held}, not of {record.name!r}; name another folder with --to.")
+            other = f"the record of study {name!r}" if name else "no record"
+            raise AutopruneError(f"{path}: it is {other}, not of {record.name!r}; name another folder with --to.")
     figure = front_figure(front)
     to.mkdir(parents=True, exist_ok=True)
     kept = {"study": record.name, "command": search_command(record), "definition": without_places(record.definition)}
@@ -60,11 +60,11 @@ def write(front: Front, to: Path) -> list[Path]:
 
 
 def row(front: Front, point: Point) -> dict[str, Any]:
-    """A line of front.csv: six digits, the metrics as a whole and the worst slice, bytes, milliseconds, the recipe."""
+    """A line of front.csv: metrics without slices, the worst slice, sizes, latencies (six digits each), the recipe."""
     candidate = point.candidate
     on_front = any(other.candidate.number == candidate.number for other in front)
     names = [name for name in point.found if "." not in name or name.startswith("latency_ms.")]
-    values = columns(point, [name for name in names if name != "latency_ms"])  # it is the first of its workloads
+    values = columns(point, [name for name in names if name != "latency_ms"])  # the first workload has the same value
     return {
         "number": candidate.number,
         "name": candidate.name,

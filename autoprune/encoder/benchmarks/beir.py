@@ -9,29 +9,29 @@ from autoprune.encoder.benchmarks.tables import json_lines
 from autoprune.errors import AutopruneError
 
 JUDGEMENTS = (".tsv", ".jsonl", ".csv", ".txt")
-"""How files of judgements end."""
+"""Suffixes of files of judgements."""
 
 
 def read_beir(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
     """Reads a folder in BEIR's form.
 
-    As BEIR judges, a document of the query's own id (ArguAna has such) is no answer to it unless judged relevant.
+    As in BEIR, a document with the query's own id (as in ArguAna) is not an answer to it unless it is judged relevant.
 
     Args:
         folder: with corpus.jsonl (`_id`, `title`, `text`; the last two may be missing), queries.jsonl (`_id`,
             `text`) and qrels/test.tsv (perhaps a header, then query, document, grade; or .jsonl, .csv, or TREC's four
             columns), perhaps qrels/dev.tsv; without it the queries of test are split in halves.
-        seed: splits them.
-        where: the entry that names the folder.
+        seed: splits the queries.
+        where: the config entry that names the folder.
 
     Raises:
-        AutopruneError: a file is missing or cannot be read, or nothing that is judged is there.
+        AutopruneError: a file is missing or cannot be read, or no judged query or document exists.
     """
     notes: list[str] = []
     documents = _texts(folder / "corpus.jsonl", ("title", "text"), where, notes)
     queries = _texts(folder / "queries.jsonl", ("text",), where, notes)
-    there = [*folder.glob("qrels*.*"), *folder.glob("qrels/*.*")]
-    files = sorted(file for file in there if file.suffix.lower() in JUDGEMENTS)
+    candidates = [*folder.glob("qrels*.*"), *folder.glob("qrels/*.*")]
+    files = sorted(file for file in candidates if file.suffix.lower() in JUDGEMENTS)
     if not files:
         raise AutopruneError(f"{where}: {str(folder)!r} has no qrels/test.tsv, which says what is relevant to what.")
     judgements = {name: read_judgements(file) for name, file in by_split(files, where).items()}
@@ -39,12 +39,12 @@ def read_beir(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
 
 
 def _texts(file: Path, keys: tuple[str, ...], where: str, notes: list[str]) -> dict[str, str]:
-    """`_id` → the text of each line, what stands under the keys one after another; empty where nothing does.
+    """`_id` → the text of each line: the values of the keys, joined; empty if there are none.
 
     Raises:
-        AutopruneError: a line is no object with an `_id` and strings, or two of one `_id` differ.
+        AutopruneError: a line is not an object with an `_id` and strings, or two lines of one `_id` differ.
     """
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     twice = 0
     for number, entry in json_lines(file, where):
         if (
@@ -54,12 +54,12 @@ def _texts(file: Path, keys: tuple[str, ...], where: str, notes: list[str]) -> d
         ):
             raise AutopruneError(f"{file}, line {number:,}: an object with _id and a string text is expected.")
         name, text = str(entry["_id"]), " ".join(entry.get(key) or "" for key in keys).strip()
-        if found.get(name, text) != text:
+        if texts.get(name, text) != text:
             raise AutopruneError(
                 f"{file}, line {number:,}: _id {name!r} was there before, with another text; an id names one."
             )
-        twice += name in found
-        found[name] = text
+        twice += name in texts
+        texts[name] = text
     if twice:
         notes.append(f"lines of {file.name} that stand there again: {twice:,}")
-    return found
+    return texts

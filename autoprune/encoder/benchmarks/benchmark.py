@@ -1,4 +1,4 @@
-"""How a sentence encoder is judged: a benchmark turns it into rows, a metric turns the rows into a number."""
+"""Judging a sentence encoder: a benchmark turns it into rows, and a metric turns the rows into a number."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Perturb = Callable[[str], str]
 
 
 class Benchmark(ABC):
-    """Something to do with embeddings for which it is known what would be right.
+    """A job for embeddings whose right result is known.
 
     Attributes:
-        name: of the benchmark, as it stands in the rows.
-        metrics: by name, the main one first; each reads no other rows than those of this benchmark.
-        labelled: whether people said what is right; what only repeats the dense model is no purpose of its own.
+        name: name of the benchmark in the rows.
+        metrics: by name, the main one first; each reads only the rows of this benchmark.
+        labelled: whether people gave the right results; agreement with the dense model alone is not a goal in itself.
         similarity: how vectors are compared, as the dense model declares it.
         dense: the dense model, once it is known.
     """
@@ -48,31 +48,31 @@ class Benchmark(ABC):
         return changed
 
     def prepare(self, dense: Encode) -> None:
-        """Tells the benchmark the dense model, before rows are asked for."""
+        """Gives the benchmark the dense model, before `rows` is called."""
         self.dense = dense
 
     @abstractmethod
     def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
-        """What an encoder makes of a split.
+        """The results of an encoder on a split.
 
         Args:
             encode: the encoder.
             split: `validation` or `test`.
-            perturb: done to the texts that ask, not to those among which is searched.
+            perturb: applied to the queries, not to the texts that are searched.
 
         Returns:
             benchmark: its name, categorical.
             unit: int64, unique within the split and the same for every encoder.
-            text: that asks, as it is without perturbation; what slices are made from.
+            text: the query without perturbation; slices are made from it.
             value: float64.
             gold: float64; nan where the benchmark has none.
         """
 
     @abstractmethod
     def part(self, budget: Budget) -> Benchmark:
-        """The same benchmark with a part of its validation data, the same for every encoder; not for other splits.
+        """The same benchmark with a part of its validation data, the same for every encoder, and no other splits.
 
-        It is drawn so that it is about as hard as the whole, as the dense model has it.
+        The part is drawn so that it is about as hard for the dense model as the whole.
         """
 
     @abstractmethod
@@ -81,20 +81,20 @@ class Benchmark(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """SHA-256 of what it holds, wherever that lies."""
+        """SHA-256 of its content, independent of paths."""
 
 
 def embedded(encode: Encode, texts: Sequence[str], *, role: str | None = None) -> Vectors:
-    """What the encoder makes of texts of a role; a vector that is not finite becomes 0, which is like nothing."""
-    found = np.asarray(encode(texts) if role is None else encode(texts, role=role), dtype=np.float32)
-    assert found.shape[:-1] == (len(texts),), f"{len(texts)} texts gave {found.shape}"
-    return np.where(np.isfinite(found).all(axis=1, keepdims=True), found, np.float32(0))
+    """The encoder's vectors of texts of a role; one that is not finite becomes 0, which is similar to nothing."""
+    vectors = np.asarray(encode(texts) if role is None else encode(texts, role=role), dtype=np.float32)
+    assert vectors.shape[:-1] == (len(texts),), f"{len(texts)} texts gave {vectors.shape}"
+    return np.where(np.isfinite(vectors).all(axis=1, keepdims=True), vectors, np.float32(0))
 
 
 def as_rows(
     name: str, texts: Sequence[str], values: np.ndarray[Any, Any], gold: np.ndarray[Any, Any] | None = None
 ) -> pd.DataFrame:
-    """The rows of a benchmark; units are numbered as they stand."""
+    """The rows of a benchmark; units are numbered in their order."""
     count = len(texts)
     return pd.DataFrame(
         {
@@ -108,10 +108,10 @@ def as_rows(
 
 
 def sha256_of(content: Iterable[object]) -> str:
-    """SHA-256 of values as text, each after its length, so that no two sequences read alike."""
-    found = hashlib.sha256()
+    """SHA-256 of values as text, each after its length, so that no two sequences give the same content."""
+    digest = hashlib.sha256()
     for value in content:
         written = str(value).encode("utf-8", "surrogatepass")
-        found.update(f"{len(written)}:".encode())
-        found.update(written)
-    return found.hexdigest()
+        digest.update(f"{len(written)}:".encode())
+        digest.update(written)
+    return digest.hexdigest()

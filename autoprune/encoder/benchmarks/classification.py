@@ -1,4 +1,4 @@
-"""Classification by a linear probe: whether texts of a class lie where a hyperplane tells them from the others."""
+"""Classification by a linear probe: whether hyperplanes separate the classes of texts."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ COLUMNS = {"text": r"text|sentence|utterance|query", "category": r"category|labe
 
 C = 30.0
 """Inverse strength of the ridge. The features of a unit vector are small, about 1 / √dim each, so that scikit-learn's
-1.0, which is meant for features of unit variance, holds the weights too short: all-MiniLM-L6-v2 on Banking77's
+1.0, which is meant for features of unit variance, keeps the weights too small: all-MiniLM-L6-v2 on Banking77's
 validation has 0.868 at 1, 0.889 at 3, 0.897 at 10 and 30, 0.895 at 100."""
 
 ITERATIONS = 300
-"""Of L-BFGS, at most."""
+"""The most iterations of L-BFGS."""
 
 VALIDATION_TRAIN = 3000
 
 VALIDATION_JUDGED = 1000
 
 PART_LEARNT = 0.6
-"""Share of the texts of a part (`Benchmark.part`) that the probe learns from."""
+"""Share of the texts of a part (`Benchmark.part`) on which the probe is trained."""
 
 PART_OF_A_CLASS = 2
-"""Texts of each class that the probe of a part learns from; where there are too many classes, some are left out."""
+"""Training texts of each class in a part; if there are too many classes, some are left out."""
 
 SHARES = (0.6, 0.8)
 """Where one file is cut into train, validation and test."""
@@ -55,18 +55,18 @@ class Labelled:
     labels: list[str]
 
     def taken(self, places: np.ndarray[Any, Any]) -> Labelled:
-        """Those at the places, in their order."""
+        """The texts at some positions, in their original order."""
         kept = np.sort(places)
         return Labelled([self.texts[at] for at in kept], [self.labels[at] for at in kept])
 
 
 class Classification(Benchmark):
-    """Accuracy of multinomial logistic regression on the embeddings; each text is hit or not.
+    """Accuracy of multinomial logistic regression on the embeddings; each text is classified correctly or not.
 
     Args:
-        train: by split, what the probe learns from when it is judged on `validation` and on `test`.
-        judged: by split, what it is judged on.
-        how: how the splits came about, for people.
+        train: by split, the texts on which the probe is trained before it is judged on `validation` and on `test`.
+        judged: by split, the texts on which it is judged.
+        how: how the splits were made, for people.
     """
 
     def __init__(self, train: Mapping[str, Labelled], judged: Mapping[str, Labelled], *, how: str = "") -> None:
@@ -79,12 +79,12 @@ class Classification(Benchmark):
     def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
         train, judged = self.train[split], self.judged[split]
         probe = self._probe(self._unit(embedded(encode, train.texts)), train.labels)
-        asked = [perturb(text) for text in judged.texts] if perturb else judged.texts
-        hits = probe.predict(self._unit(embedded(encode, asked))) == np.array(judged.labels, dtype=object)
+        queries = [perturb(text) for text in judged.texts] if perturb else judged.texts
+        hits = probe.predict(self._unit(embedded(encode, queries))) == np.array(judged.labels, dtype=object)
         return as_rows(self.name, judged.texts, hits)
 
     def _unit(self, vectors: Vectors) -> Vectors:
-        """Rows of length 1, for which `C` is meant; by cosine they come so."""
+        """Rows of length 1, for which `C` is meant; with cosine they already have it."""
         return vectors if self.similarity == "cosine" else normalized(vectors)
 
     def part(self, budget: Budget) -> Classification:
@@ -96,8 +96,8 @@ class Classification(Benchmark):
         taken = []
         for one, short, count in ((train, texts[0], learnt), (judged, texts[1], fit - learnt)):
             of_classes = np.flatnonzero([label in classes for label in one.labels])
-            held = Labelled(short, one.labels).taken(of_classes)
-            taken.append(held.taken(stratified(held.labels, seed=SEED)[:count]))
+            shortened = Labelled(short, one.labels).taken(of_classes)
+            taken.append(shortened.taken(stratified(shortened.labels, seed=SEED)[:count]))
         return Classification({"validation": taken[0]}, {"validation": taken[1]}).under(self.similarity)
 
     def describe(self) -> str:
@@ -116,14 +116,14 @@ class Classification(Benchmark):
         )
 
     def _probe(self, vectors: np.ndarray[Any, Any], labels: list[str]) -> Any:
-        """Fitted once for the same vectors: perturbations leave them as they are."""
+        """The probe, fitted once for the same vectors: perturbations do not change training texts."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
         key = sha256_of([hashlib.sha256(vectors.tobytes()).hexdigest(), *labels])
         if self._fitted[0] != key:
             probe = LogisticRegression(C=C, max_iter=ITERATIONS)
-            with warnings.catch_warnings():  # accuracy has long settled when the last digits of the weights have not
+            with warnings.catch_warnings():  # accuracy settles long before the last digits of the weights
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 probe.fit(vectors, np.array(labels, dtype=object))
             self._fitted = key, probe
@@ -133,19 +133,19 @@ class Classification(Benchmark):
 def read_classification(
     path: Path, *, validation_train: int = VALIDATION_TRAIN, seed: int = 0, where: str = WHERE
 ) -> Classification:
-    """Reads a folder of a train and a test table and perhaps a dev (or val) one, or one table that is split 60/20/20.
+    """Reads a folder with a train, a test and perhaps a dev (or val) table, or one table that is split 60/20/20.
 
-    A table has the columns text (or sentence, utterance) and category (or label, intent). Validation is made cheap, as
-    the search asks for it often: it judges `VALIDATION_JUDGED` texts at most, of train where there is no table for it.
+    A table has the columns text (or sentence, utterance) and category (or label, intent). Validation is kept cheap,
+    since the search uses it often: it judges at most `VALIDATION_JUDGED` texts, taken from train if it has no table.
 
     Args:
-        path: of the folder or the table.
-        validation_train: texts that the probe learns from on validation, at most; on test it learns from all of train.
+        path: the folder or the table.
+        validation_train: the most training texts for validation; for test the probe is trained on all of train.
         seed: draws texts and splits, class by class.
-        where: the entry that names the path.
+        where: the config entry that names the path.
 
     Raises:
-        AutopruneError: what is read cannot be, with the file and the line; scikit-learn is not installed.
+        AutopruneError: the content is invalid (the error gives file and line), or scikit-learn is not installed.
     """
     need("sklearn", "text", "classification", distribution="scikit-learn")
     if path.is_dir():
@@ -164,7 +164,7 @@ def read_classification(
         }
         how = f"{path.name} split 60/20/20"
     known = {row.fields[1] for row in rows["train"]}
-    for row in (row for found in rows.values() for row in found):
+    for row in (row for rows_of_split in rows.values() for row in rows_of_split):
         if not row.fields[0] or row.fields[1] not in known:
             what = (
                 f"class {row.fields[1]!r} has no text to learn from in train. {nearest(row.fields[1], known)}"
@@ -172,21 +172,23 @@ def read_classification(
                 else "the text is empty; take the line out."
             )
             raise AutopruneError(f"{row.where}: {what}")
-    found = {split: _labelled(lines) for split, lines in rows.items()}
-    train, order = found["train"], stratified(found["train"].labels, seed=seed)
-    if "validation" in found:
-        drawn = stratified(found["validation"].labels, seed=seed)
-        judged = found["validation"].taken(drawn[:VALIDATION_JUDGED])
+    splits = {split: _labelled(lines) for split, lines in rows.items()}
+    train, order = splits["train"], stratified(splits["train"].labels, seed=seed)
+    if "validation" in splits:
+        drawn = stratified(splits["validation"].labels, seed=seed)
+        judged = splits["validation"].taken(drawn[:VALIDATION_JUDGED])
         learnt = train.taken(order[:validation_train])
     else:
         count = min(VALIDATION_JUDGED, len(order) // 4)
         cut = min(validation_train, len(order) - count)
         judged, learnt = train.taken(order[cut : cut + count]), train.taken(order[:cut])
-    return Classification({"validation": learnt, "test": train}, {"validation": judged, "test": found["test"]}, how=how)
+    return Classification(
+        {"validation": learnt, "test": train}, {"validation": judged, "test": splits["test"]}, how=how
+    )
 
 
 def stratified(labels: list[str], *, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """An order whose every stretch has the classes in about equal shares, and whose beginning has each of them.
+    """An order in which every stretch has about the same shares of the classes, and the beginning has each class.
 
     Args:
         labels: the class of each of n texts.
@@ -206,7 +208,7 @@ def stratified(labels: list[str], *, seed: int) -> np.ndarray[Any, np.dtype[np.i
 
 
 def _some_classes(labels: list[str], most: int) -> set[str]:
-    """All classes, or as many as `most`, two at least; drawn."""
+    """All classes, or `most` of them (at least two), drawn at random."""
     classes = sorted(set(labels))
     return set(np.random.default_rng(SEED).permutation(np.array(classes, dtype=object))[: max(2, most)].tolist())
 
@@ -216,7 +218,7 @@ def _labelled(rows: list[Row]) -> Labelled:
 
 
 def _check(rows: list[Row]) -> None:
-    """Refuses what a probe cannot learn from."""
+    """Refuses rows on which no probe can be trained."""
     counts = Counter(row.fields[1] for row in rows)
     for row in rows:
         if not row.fields[1]:

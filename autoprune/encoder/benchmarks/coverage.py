@@ -1,8 +1,9 @@
-"""How much of a text is read as the dense model reads it: what a smaller vocabulary breaks into more pieces."""
+"""Coverage: the share of a text that a smaller vocabulary reads as the dense model does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 
 from autoprune.encoder.benchmarks.benchmark import Perturb
 from autoprune.encoder.served import TextModel
+from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.tasks.benchmarks import MeanValue
 from autoprune.tasks.metric import Metric
 
@@ -18,38 +20,46 @@ Counts = np.ndarray[Any, Any]
 
 
 class Coverage:
-    """The tokens of a text under the whole vocabulary, as a share of those it is read in: 1 where nothing breaks.
+    """The number of a text's tokens under the whole vocabulary, divided by that under the smaller: 1 if they are equal.
 
-    What cannot be read any more counts as nothing.
+    Of a long text, the part that the dense model reads counts. Words that can no longer be read count as nothing.
 
     Args:
-        texts: by split.
-        dense: how many tokens each of some texts has to the dense model, and how many of these are unknown.
+        texts: the texts by split.
+        tokenizer: that of the dense model.
     """
 
     metrics: Mapping[str, Metric] = {"coverage": MeanValue("coverage")}
 
-    def __init__(
-        self, texts: Mapping[str, Sequence[str]], dense: Callable[[Sequence[str]], tuple[Counts, Counts]]
-    ) -> None:
-        self._texts, self._dense = texts, dense
+    def __init__(self, texts: Mapping[str, Sequence[str]], tokenizer: Tokenizer) -> None:
+        self._texts, self._tokenizer = texts, tokenizer
+
+    @cached_property
+    def _reached(self) -> dict[str, list[str]]:
+        """By split, the part of each text that the dense model reads."""
+        return {split: self._tokenizer.reached(texts) for split, texts in self._texts.items()}
+
+    @cached_property
+    def cuts(self) -> bool:
+        """Whether the dense model cuts off any text."""
+        return any(self._reached[split] != list(texts) for split, texts in self._texts.items())
 
     def rows(self, served: TextModel, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
         """The columns of `Benchmark.rows`."""
-        texts = list(self._texts[split])
-        asked = [perturb(text) for text in texts] if perturb else texts
+        texts, reached = list(self._texts[split]), self._reached[split]
+        queries = [perturb(text) for text in reached] if perturb else reached
         return pd.DataFrame(
             {
                 "benchmark": "coverage",
                 "unit": np.arange(len(texts)),
                 "text": texts,
-                "value": self._covered(served, texts, asked),
+                "value": self._covered(served, reached, queries),
                 "gold": np.nan,
             }
         )
 
-    def _covered(self, served: TextModel, texts: Sequence[str], asked: Sequence[str]) -> Counts:
-        (before, unknown_before), (after, unknown) = self._dense(texts), served.count(asked)
+    def _covered(self, served: TextModel, reached: Sequence[str], queries: Sequence[str]) -> Counts:
+        (before, unknown_before), (after, unknown) = self._tokenizer.count(reached), served.count(queries)
         read = after - np.maximum(unknown - unknown_before, 0)
         covered: Counts = np.minimum(before, read) / np.maximum(before, after)
         return covered

@@ -1,4 +1,4 @@
-"""Agreement with the dense model on a user's own texts: what can be judged where nobody has labelled anything."""
+"""Agreement with the dense model on a user's own texts, which can be judged without labels."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ K = 10
 MOST_PAIRS = 2000
 
 PAIRS_OF_A_TEXT = 4
-"""Pairs for every text, where there are few texts: more would say the same again."""
+"""Pairs for each text, if there are few texts: more pairs would add nothing new."""
 
 FEWEST = K + 1
-"""Texts of a part; of fewer all are neighbours of one another, which tells nothing."""
+"""The fewest texts of a part: among fewer, all are neighbours of one another, which says nothing."""
 
 Dense = Callable[[str], Vectors]
-"""Split → the dense model's vectors of its texts as they are, float32 [n, dim], prepared for the similarity."""
+"""Split → the dense model's vectors of its unperturbed texts, float32 [n, dim], prepared for the similarity."""
 
 
 class Fidelity(Benchmark):
-    """What both benchmarks of fidelity have: texts, and what the dense model makes of them.
+    """The base of the benchmarks of fidelity: texts, and the dense model's vectors of them.
 
-    A perturbed text asks among texts as they are, and should find what the dense model finds for it unperturbed.
+    A perturbed text is compared with unperturbed texts, and should find what the dense model finds for it unperturbed.
 
     Args:
         texts: by split, `validation` and `test`; two or more, all different.
-        dense: asked for a split when its rows are first wanted.
+        dense: called for a split when its rows are first needed.
     """
 
     labelled = False
@@ -45,11 +45,11 @@ class Fidelity(Benchmark):
         self._dense = dense
 
     def part(self, budget: Budget) -> Fidelity:
-        assert self.dense is not None, "what is right is known once the dense model is"
+        assert self.dense is not None, "the dense model must be known"
         whole, dense = self.texts["validation"], self.dense
         short = budget.short(whole)
         texts = list(dict.fromkeys(short[at] for at in budget.fitting(short)))
-        if len(texts) < FEWEST:  # all begin alike: a template, or a header
+        if len(texts) < FEWEST:  # all begin with the same words, such as a header
             texts = list(dict.fromkeys([*whole[:FEWEST], *(whole[at] for at in budget.fitting(whole))]))
         return type(self)(dict.fromkeys(self.texts, texts), lambda split: dense(texts)).under(self.similarity)
 
@@ -57,10 +57,10 @@ class Fidelity(Benchmark):
         return sha256_of([self.name, *(value for split, texts in self.texts.items() for value in (split, *texts))])
 
     def _vectors(self, encode: Encode, split: str, perturb: Perturb | None) -> tuple[Vectors, Vectors]:
-        """Of the texts that ask, and of those that are found; the same where nothing is perturbed."""
+        """Vectors of the queries, and of the texts that are searched; the same vectors without perturbation."""
         texts = self.texts[split]
-        found = embedded(encode, texts)
-        return (embedded(encode, [perturb(text) for text in texts]) if perturb else found), found
+        vectors = embedded(encode, texts)
+        return (embedded(encode, [perturb(text) for text in texts]) if perturb else vectors), vectors
 
     def _counted(self) -> str:
         return " and ".join(f"{len(texts):,} {split}" for split, texts in self.texts.items())
@@ -69,7 +69,7 @@ class Fidelity(Benchmark):
 class Neighbours(Fidelity):
     """The share of a text's 10 nearest texts under the dense model that are among the candidate's 10 nearest.
 
-    A text is not its own neighbour. Of n <= 10 texts all n - 1 others are neighbours, and nothing is told.
+    A text is not its own neighbour. Among n <= 10 texts, all n - 1 others are neighbours, which says nothing.
     """
 
     def __init__(self, texts: Mapping[str, Sequence[str]], dense: Dense) -> None:
@@ -89,10 +89,10 @@ class Neighbours(Fidelity):
         shared[self._orders[split]] = (right[:, :, None] == found[:, None, :]).any(axis=2).mean(axis=1)
         return as_rows(self.name, self.texts[split], shared)
 
-    def _near(self, split: str, asked: Vectors, answers: Vectors) -> np.ndarray[Any, Any]:
-        """The neighbours of texts in an order that says nothing, as that decides ties."""
+    def _near(self, split: str, queries: Vectors, answers: Vectors) -> np.ndarray[Any, Any]:
+        """The neighbours of texts in a neutral order, since the order decides ties."""
         order = self._orders[split]
-        return neighbours(asked[order], answers[order], K, similarity=self.similarity)
+        return neighbours(queries[order], answers[order], K, similarity=self.similarity)
 
     def describe(self) -> str:
         return f"the {K} neighbours of {self._counted()} texts under the dense model"
@@ -101,9 +101,9 @@ class Neighbours(Fidelity):
 class Similarities(Fidelity):
     """Spearman's ρ of the dense model's cosines and the candidate's over pairs of texts.
 
-    Half of the pairs are drawn at random, half are of a text and one of its neighbours under the dense model: random
-    pairs alone say nothing of what is near, where answers are looked for. Every text asks about as often. The bootstrap
-    draws pairs, as if they had no texts in common.
+    Half of the pairs are random, half are of a text and one of its neighbours under the dense model: random pairs alone
+    say nothing about near texts, where answers are found. Every text is first in about as many pairs. The bootstrap
+    draws pairs as if they had no texts in common.
     """
 
     def __init__(self, texts: Mapping[str, Sequence[str]], dense: Dense, *, seed: int = 0) -> None:
@@ -119,9 +119,9 @@ class Similarities(Fidelity):
             one, other = drawn_pairs(dense, seed=self._seed, similarity=self.similarity)
             self._pairs[split] = one, other, compared(dense[one], dense[other], self.similarity)
         one, other, gold = self._pairs[split]
-        asked, found = self._vectors(encode, split, perturb)
+        queries, answers = self._vectors(encode, split, perturb)
         texts = [self.texts[split][at] for at in one]
-        return as_rows(self.name, texts, compared(asked[one], found[other], self.similarity), gold)
+        return as_rows(self.name, texts, compared(queries[one], answers[other], self.similarity), gold)
 
     def describe(self) -> str:
         what = "cosines" if self.similarity == "cosine" else "similarities"
@@ -129,7 +129,7 @@ class Similarities(Fidelity):
 
 
 class Elsewhere(Similarities):
-    """The same over texts that nothing is distilled on: what becomes of what a model is not taught again."""
+    """The same on texts that distillation never reads: how much of what is not taught again is kept."""
 
     def __init__(self, texts: Mapping[str, Sequence[str]], dense: Dense, *, seed: int = 0) -> None:
         super().__init__(texts, dense, seed=seed)
@@ -146,15 +146,15 @@ def neighbours(
     """The nearest other texts, best first, int64 [n, min(count, n - 1)].
 
     Args:
-        asked: float32 [n, dim].
-        found: of the same n texts, perhaps in another form.
-        count: of neighbours.
+        asked: vectors of n texts, float32 [n, dim].
+        found: vectors of the same n texts, perhaps without perturbation.
+        count: number of neighbours.
         similarity: one of `autoprune.encoder.similarity.SIMILARITIES`.
     """
     count = min(count, len(found) - 1)
     nearest = nearest_documents(asked, found, count + 1, similarity=similarity)
     other = nearest != np.arange(len(asked))[:, None]
-    other[other.all(axis=1), -1] = False  # who is not found among its own neighbours drops the last
+    other[other.all(axis=1), -1] = False  # a text that is not among its own neighbours drops the last one
     kept: np.ndarray[Any, np.dtype[np.int64]] = nearest[other].reshape(len(asked), count)
     return kept
 
@@ -162,11 +162,11 @@ def neighbours(
 def drawn_pairs(
     dense: Vectors, *, seed: int, similarity: str = SIMILARITIES[0]
 ) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
-    """Positions of who asks and of whom, at most `MOST_PAIRS` different pairs: random ones, then neighbours.
+    """Positions of the two texts of each pair, at most `MOST_PAIRS` distinct pairs: random pairs, then neighbours.
 
     Args:
         dense: float32 [n, dim], n > 1.
-        seed: draws them.
+        seed: draws the pairs.
         similarity: one of `autoprune.encoder.similarity.SIMILARITIES`.
     """
     count = len(dense)

@@ -1,4 +1,4 @@
-"""A part of a collection that is as hard to search in as the whole: what the dense model finds nearest stays in it."""
+"""A part of a collection that is as hard to search as the whole: it keeps what the dense model finds nearest."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def fitting_queries(relevant: Sequence[int], documents: int, *, k: int, seed: in
 
     Args:
         relevant: how many documents are relevant to each query.
-        documents: in the part.
-        k: answers that a query is judged by.
+        documents: documents in the part.
+        k: answers by which a query is judged.
         seed: draws the order in which queries are taken.
     """
     order = np.random.default_rng(seed).permutation(len(relevant))
@@ -27,15 +27,15 @@ def fitting_queries(relevant: Sequence[int], documents: int, *, k: int, seed: in
 def hardest_documents(near: Positions, relevant: Sequence[Mapping[int, float]], count: int, *, k: int) -> Positions:
     """The documents of the part: int64, ascending.
 
-    For each query its `k` nearest, and of those relevant to it the `k` best (the nearer of equal grade); then the next
-    nearest of all queries, rank by rank, until there are `count`. The dense model's first `k` answers are then the
-    same as in the whole.
+    For each query these are its `k` nearest documents and its `k` best relevant ones (the nearer first at equal grade);
+    then the next nearest of all queries, rank by rank, until there are `count`. So the dense model's first `k` answers
+    are the same as in the whole.
 
     Args:
         near: positions of documents, the nearest first, [queries, depth].
         relevant: for each query: position → its gain.
-        count: of documents; more where the first step needs more.
-        k: answers that a query is judged by.
+        count: number of documents; the first step may need more.
+        k: answers by which a query is judged.
     """
     taken: dict[int, None] = {}
     for row, known in zip(near, relevant, strict=True):

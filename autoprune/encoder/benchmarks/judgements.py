@@ -1,4 +1,4 @@
-"""Which document is relevant to which query: read, checked against what is there, and split."""
+"""Judgements of which document is relevant to which query: reads, checks and splits them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPLITS = {
     **dict.fromkeys(("test", "testing"), "test"),
     **dict.fromkeys(("train", "training"), "train"),
 }
-"""What a file of judgements is called → its split; what is called train is not read."""
+"""Word in the name of a file of judgements → its split; those of train are not read."""
 
 JUDGED = ("validation", "test")
 
@@ -31,23 +31,23 @@ Grades = dict[str, dict[int, float]]
 """Query → position of a document → its gain."""
 
 ALIKE = 20_000
-"""Ids among which a misspelt one is looked for; among millions it would take minutes."""
+"""How many ids are compared with a misspelt one; with millions it would take minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Collection:
-    """What retrieval is judged on.
+    """Documents, queries and judgements, on which retrieval is judged.
 
     Attributes:
         documents: texts; empty where a document has none.
         queries: by split, `validation` and `test`; each has a relevant document.
-        grades: by split, for each query: position of a document → its gain, above 0; a position behind the last one is
-            that of a document that is judged, but absent.
-        notes: what was done to the files, for people.
-        own: by split, for each query: position of the document that is the query itself, and no answer; -1: there is
+        grades: by split, for each query: position of a document → its gain, above 0; a position after the last one is
+            that of a judged document that is absent.
+        notes: what was changed or is missing, for people.
+        own: by split, for each query: position of the document that is the query itself and not an answer; -1: there is
             none. Empty: no query is a document.
-        ids: of the documents.
-        query_ids: by split.
+        ids: ids of the documents.
+        query_ids: ids of the queries by split.
     """
 
     documents: list[str]
@@ -59,21 +59,21 @@ class Collection:
     query_ids: dict[str, list[str]] = field(default_factory=dict)
 
     def itself(self, split: str) -> list[int]:
-        """For each query the position of the document that is the query itself; -1: there is none."""
+        """For each query, the position of the document that is the query itself; -1: there is none."""
         return self.own.get(split) or [-1] * len(self.queries[split])
 
     def asking(self, split: str, chosen: Sequence[int]) -> Collection:
-        """The same with some queries of a split alone, by position."""
+        """The same with only some queries of a split, by position."""
 
-        def part(held: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-            return {**held, split: [held[split][at] for at in chosen]} if held else {}
+        def part(splits: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+            return {**splits, split: [splits[split][at] for at in chosen]} if splits else {}
 
-        held: dict[str, Any] = {name: part(getattr(self, name)) for name in ("queries", "grades", "own", "query_ids")}
-        return replace(self, **held)
+        parts: dict[str, Any] = {name: part(getattr(self, name)) for name in ("queries", "grades", "own", "query_ids")}
+        return replace(self, **parts)
 
 
 class Judgement(NamedTuple):
-    """A line of a file of judgements; `grade` is larger for the more relevant."""
+    """A line of a file of judgements; a larger `grade` means more relevant."""
 
     query: str
     document: str
@@ -82,7 +82,7 @@ class Judgement(NamedTuple):
 
 @dataclass
 class Found:
-    """What stands in the files: id → text, and judgements by split or, where the files have no split, under ``."""
+    """The content of the files: id → text, and judgements by split, or under `` if the files have no split."""
 
     documents: dict[str, str]
     queries: dict[str, str]
@@ -91,31 +91,31 @@ class Found:
 
 
 def collected(found: Found, seed: int, folder: Path, where: str, *, own: bool = False) -> Collection:
-    """Puts judgements and what is judged together, and splits.
+    """Joins judgements with documents and queries, and splits the queries.
 
-    As evaluators of retrieval do, it goes on where a judgement names what is absent (BEIR's ArguAna has such): a query
-    is left out; a relevant document can't be found, and stands in the ideal list.
+    Like other evaluators of retrieval, it accepts judgements of absent ids (BEIR's ArguAna has some): an absent query
+    is left out; an absent relevant document cannot be found, but counts in the ideal list.
 
     Args:
-        found: in the files.
-        seed: splits the queries in halves where the files have no split.
-        folder: of the files.
-        where: the entry that names the folder.
-        own: whether a document that has the id of a query is that query, and no answer to it unless judged so.
+        found: the content of the files.
+        seed: splits the queries in halves if the files have no split.
+        folder: the folder of the files.
+        where: the config entry that names the folder.
+        own: whether a document with the id of a query is that query, and not an answer to it unless judged relevant.
 
     Raises:
-        AutopruneError: nothing that is judged is there, or a split has no query.
+        AutopruneError: no judged query or document exists, or a split has no query.
     """
     _check_ids(found, folder)
     if not any(found.documents.values()):
         raise AutopruneError(f"{folder}: there are {len(found.documents):,} documents, but none of them has a text.")
-    lines = [line for held in found.judgements.values() for line in held]
-    asking = [name for name, text in found.queries.items() if text]
+    lines = [line for judgements in found.judgements.values() for line in judgements]
+    filled = [name for name, text in found.queries.items() if text]
     place = {name: at for at, name in enumerate(found.documents)}
     for line in lines:
-        place.setdefault(line.document, len(place))  # behind those that are there
-    grades = {split: _graded(held, found.queries, place) for split, held in found.judgements.items()}
-    judged = {split: [name for name in asking if by.get(name)] for split, by in grades.items()}
+        place.setdefault(line.document, len(place))  # after those that exist
+    grades = {split: _graded(lines, found.queries, place) for split, lines in found.judgements.items()}
+    judged = {split: [name for name in filled if by_query.get(name)] for split, by_query in grades.items()}
     notes = [*found.notes, *_notes(found, grades, judged)]
     if "" in judged:
         judged, both = _halved(judged[""], seed), grades[""]
@@ -128,7 +128,7 @@ def collected(found: Found, seed: int, folder: Path, where: str, *, own: bool = 
             f"but {str(folder)!r} has {counts}; a grade above 0 says relevant."
         )
     selves = _selves(judged, grades, {name: place[name] for name in found.documents}) if own else {}
-    count = sum(at >= 0 for held in selves.values() for at in held)
+    count = sum(at >= 0 for positions in selves.values() for at in positions)
     if count:
         notes.append(f"queries that are documents, no answers to themselves: {count:,}")
     return Collection(
@@ -143,8 +143,8 @@ def collected(found: Found, seed: int, folder: Path, where: str, *, own: bool = 
 
 
 def _check_ids(found: Found, folder: Path) -> None:
-    """Refuses judgements of which none is of what is there: they are of something else, or write ids otherwise."""
-    lines = [line for held in found.judgements.values() for line in held]
+    """Refuses judgements that name no existing id: they belong to other files, or write ids differently."""
+    lines = [line for judgements in found.judgements.values() for line in judgements]
     for what, named, there in (
         ("query", [line.query for line in lines], found.queries),
         ("document", [line.document for line in lines], found.documents),
@@ -157,8 +157,8 @@ def _check_ids(found: Found, folder: Path) -> None:
 
 
 def _notes(found: Found, grades: Mapping[str, Grades], judged: Mapping[str, Sequence[str]]) -> list[str]:
-    """What is amiss in the files, counted, for people."""
-    lines = [line for held in found.judgements.values() for line in held]
+    """Counts of what is missing in the files, for people."""
+    lines = [line for judgements in found.judgements.values() for line in judgements]
     asked, used = {line.query for line in lines}, {name for names in judged.values() for name in names}
     absent = {name for name in asked if name not in found.queries}
     missing = {line.document for line in lines if line.document not in found.documents}
@@ -166,7 +166,7 @@ def _notes(found: Found, grades: Mapping[str, Grades], judged: Mapping[str, Sequ
         name
         for split, names in judged.items()
         for name in names
-        if min(grades[split][name]) >= len(found.documents)  # positions behind all that are there
+        if min(grades[split][name]) >= len(found.documents)  # positions after all that exist
     ]
     empty = {name for name in asked - absent if not found.queries[name]}
     counts = {
@@ -180,7 +180,7 @@ def _notes(found: Found, grades: Mapping[str, Grades], judged: Mapping[str, Sequ
 
 
 def _graded(lines: Iterable[Judgement], queries: Mapping[str, str], place: Mapping[str, int]) -> Grades:
-    """What lines of judgements say of the queries that are there; of a pair that is judged twice the larger grade."""
+    """The grades of existing queries; a pair that is judged twice has the larger grade."""
     grades: Grades = {}
     for line in lines:
         if line.query in queries and line.grade > 0:
@@ -190,7 +190,7 @@ def _graded(lines: Iterable[Judgement], queries: Mapping[str, str], place: Mappi
 
 
 def _halved(names: Sequence[str], seed: int) -> dict[str, list[str]]:
-    """Queries for validation and for test, in the order they have; drawn by the seed."""
+    """Queries for validation and for test, drawn by the seed, in their original order."""
     order = np.random.default_rng(seed).permutation(len(names))
     halves = {"validation": order[: len(names) // 2], "test": order[len(names) // 2 :]}
     return {split: [names[at] for at in np.sort(half)] for split, half in halves.items()}
@@ -207,10 +207,10 @@ def _selves(
 
 
 def by_split(files: list[Path], where: str) -> dict[str, Path]:
-    """Files of judgements by split; under `` the one that is for both.
+    """Files of judgements by split; under `` a file that is for both.
 
     Raises:
-        AutopruneError: their names don't say which is for which.
+        AutopruneError: the names do not say which file is for which split.
     """
     named: dict[str, Path] = {}
     other = 0
@@ -239,17 +239,17 @@ def read_judgements(file: Path) -> list[Judgement]:
     """The lines of a file of judgements, perhaps below a header.
 
     Args:
-        file: of TREC's four fields (query, 0, document, grade), of BEIR's three (query, document, grade), or of JSON
-            lines with `query-id`, `corpus-id` and `score`.
+        file: lines of TREC's four fields (query, 0, document, grade) or of BEIR's three (query, document, grade), or
+            JSON lines with `query-id`, `corpus-id` and `score`.
 
     Raises:
-        AutopruneError: a line has other fields, or its grade is no number.
+        AutopruneError: a line has other fields, or its grade is not a number.
     """
-    found: list[Judgement] = []
+    judgements: list[Judgement] = []
     width = 0
     entries = _objects(file) if file.suffix.lower() == ".jsonl" else _lines(file)
     for number, fields in entries:
-        if not found and not width and len(fields) in FIELDS and not is_number(fields[-1]):
+        if not judgements and not width and len(fields) in FIELDS and not is_number(fields[-1]):
             width = len(fields)
             continue
         width = width or (len(fields) if len(fields) in FIELDS else min(FIELDS))
@@ -258,18 +258,18 @@ def read_judgements(file: Path) -> list[Judgement]:
                 f"{file}, line {number:,}: {width} fields are expected ({FIELDS[width]}, a number), "
                 f"but got {' '.join(fields)!r}."
             )
-        found.append(Judgement(fields[0], fields[-2], float(fields[-1])))
-    if not found:
+        judgements.append(Judgement(fields[0], fields[-2], float(fields[-1])))
+    if not judgements:
         raise AutopruneError(f"{file}: there are no judgements.")
-    return found
+    return judgements
 
 
 FIELDS = {3: "query, document, grade", 4: "query, 0, document, grade"}
-"""How many a line of judgements has → what they are."""
+"""Number of fields in a line of judgements → the fields."""
 
 
 def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """The number and the fields of each line that holds something."""
+    """The number and the fields of each line that is not empty."""
     if file.suffix.lower() == ".csv":
         for row in read_rows(file, WHERE):
             yield row.line, [field.strip() for field in row.fields]
@@ -280,7 +280,7 @@ def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _objects(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """The same of JSON lines, whose keys are BEIR's."""
+    """The same for JSON lines with BEIR's keys."""
     for number, entry in json_lines(file, WHERE):
         keys = ("query-id", "corpus-id", "score")
         if not isinstance(entry, dict) or any(key not in entry for key in keys):

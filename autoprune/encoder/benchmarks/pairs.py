@@ -27,7 +27,7 @@ COLUMNS = {
 }
 
 SCALES = ((0.0, 1.0), (-1.0, 1.0), (1.0, 5.0), (0.0, 5.0), (0.0, 10.0), (0.0, 100.0))
-"""Ranges in which people score, the narrowest first."""
+"""Usual ranges of scores, the narrowest first."""
 
 STRAY = 0.01
 """A range holds a file's scores if no larger share lies outside; these are then mistakes. However few scores there are,
@@ -43,7 +43,7 @@ class Scored:
 
     Attributes:
         first, second: the sentences.
-        score: as people gave it.
+        score: the scores that people gave.
     """
 
     first: list[str]
@@ -54,11 +54,11 @@ class Scored:
 class Pairs(Benchmark):
     """Spearman's ρ of similarity (cosine, unless the model declares another) and human score (Cer et al. 2017).
 
-    The bootstrap draws pairs: where few sentences stand in many pairs (`lee_pairs`) its errors are too small.
+    The bootstrap draws pairs: if few sentences occur in many pairs (`lee_pairs`), its errors are too small.
 
     Args:
         pairs: by split, `validation` and `test`.
-        how: the range of the scores and how the splits came about, for people.
+        how: the range of the scores and how the splits were made, for people.
     """
 
     def __init__(self, pairs: Mapping[str, Scored], *, how: str = "") -> None:
@@ -103,20 +103,20 @@ def read_pairs(
     where: str = WHERE,
     columns: Mapping[str, str] = COLUMNS,
 ) -> Pairs:
-    """Reads a folder of a dev (or val) and a test table, or one table that is split in halves.
+    """Reads a folder with a dev (or val) and a test table, or one table that is split in halves.
 
     A table has the columns sentence1, sentence2, score (also sentence_A, text1, relatedness_score, …), or exactly
     these three without names.
 
     Args:
-        path: of the folder or the table.
-        scale: the least and the largest score; None: the narrowest of `SCALES` that holds the scores.
+        path: the folder or the table.
+        scale: the lowest and the highest score; None: the narrowest of `SCALES` that holds the scores.
         seed: splits the one table.
-        where: the entry that names the path.
-        columns: what the three are called, as `read_table` takes it.
+        where: the config entry that names the path.
+        columns: patterns of the names of the three columns, as for `read_table`.
 
     Raises:
-        AutopruneError: what is read cannot be: with the file and the line.
+        AutopruneError: the content is invalid; the error gives the file and the line.
     """
     if path.is_dir():
         files = split_files(path, ("validation", "test"), where=where, otherwise="halves")
@@ -132,7 +132,7 @@ def read_pairs(
 
 
 def lee_pairs(*, seed: int = 0) -> Pairs:
-    """All pairs of 50 news documents (Lee, Pincombe & Welsh 2005) as they come inside the package gensim, in halves.
+    """All pairs of 50 news documents (Lee, Pincombe & Welsh 2005) from the package gensim, in halves.
 
     Raises:
         AutopruneError: gensim is not installed.
@@ -141,7 +141,7 @@ def lee_pairs(*, seed: int = 0) -> Pairs:
     from gensim.test.utils import datapath
 
     file = Path(datapath("similarities0-1.txt"))
-    # One byte of the documents is no UTF-8: a pound sign in Latin-1.
+    # One byte of the documents is not UTF-8: a pound sign in Latin-1.
     documents = Path(datapath("lee.cor")).read_text(encoding="latin-1").splitlines()
     likeness = np.loadtxt(file)
     upper = zip(*np.triu_indices(len(documents), k=1), strict=True)
@@ -167,10 +167,10 @@ def _scored(rows: list[Row], where: str) -> Scored:
 
 
 def _check(rows: list[Row], scale: tuple[float, float] | None, names: list[str]) -> tuple[float, float]:
-    """The range of the scores; refuses empty sentences and scores that are no finite numbers or out of range.
+    """The range of the scores; refuses empty sentences and scores that are not finite or out of range.
 
     Args:
-        names: of the three columns, for errors.
+        names: names of the three columns, for errors.
     """
     scores = []
     for row in rows:
@@ -192,7 +192,7 @@ def _check(rows: list[Row], scale: tuple[float, float] | None, names: list[str])
             for at, (low, high) in enumerate(SCALES)
             if (found < low).sum() <= strays and (found > high).sum() <= max(1, strays - (found < low).sum())
         ]
-        # Where no range fits, the error speaks of the one that fits best.
+        # If no range fits, the error names the one that fits best.
         scale = SCALES[fits[0] if fits else outside.index(min(outside))]
     low, high = scale
     wrong = np.flatnonzero((found < low) | (found > high))

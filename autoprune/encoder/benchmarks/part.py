@@ -1,4 +1,4 @@
-"""A part of what a benchmark asks on validation that is quickly read: by tokens, as long texts cost more."""
+"""Parts of benchmarks that are quick to read, limited by tokens, since long texts cost more."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from autoprune.encoder.tokenizer import Tokenizer
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 
 LONGEST = 32
-"""Tokens of a text that a part reads: what a model loses shows in the beginning of a text, and more texts tell more."""
+"""The most tokens of a text that a part reads: losses show in the beginnings of texts, and more texts say more."""
 
 SEED = 0
-"""Draws parts: the same ones in every study."""
+"""Seed that draws parts: the same parts in every study."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +24,15 @@ class Budget:
     """How much of a benchmark a part may be.
 
     Attributes:
-        tokens: that all its texts have, each text counted once.
-        tokenizer: of the dense model.
+        tokens: tokens of all its texts, each text counted once.
+        tokenizer: that of the dense model.
     """
 
     tokens: int
     tokenizer: Tokenizer
 
     def short(self, texts: Sequence[str]) -> list[str]:
-        """The beginnings of texts, of `LONGEST` tokens at most."""
+        """The beginnings of texts, at most `LONGEST` tokens each."""
         return self.tokenizer.shortened(texts, LONGEST)
 
     def costs(self, texts: Sequence[str]) -> Positions:
@@ -40,10 +40,10 @@ class Budget:
         return np.array([len(ids) for ids in self.tokenizer.encode(texts)], dtype=np.int64)
 
     def fitting(self, *columns: Sequence[str]) -> Positions:
-        """As many units as fit, one at least, drawn at random: int64, ascending.
+        """As many units as fit, but at least one, drawn at random: int64, ascending.
 
         Args:
-            columns: the short texts of each unit, a column for each; one that is asked again costs nothing.
+            columns: the short texts of the units, in one or more columns; a repeated text costs nothing.
         """
         costs = [self.costs(texts) for texts in columns]
         seen: set[str] = set()

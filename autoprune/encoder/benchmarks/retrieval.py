@@ -1,4 +1,4 @@
-"""Retrieval: whether the documents nearest to a query are those that people called relevant."""
+"""Retrieval: whether the documents nearest to a query are those that people judged relevant."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from autoprune.tasks.benchmarks import MeanValue
 K = 10
 
 PART_K = 2
-"""Of a part (`Benchmark.part`): the documents nearest to a query, and the relevant ones, that must be among it."""
+"""How many of a query's nearest documents, and of its relevant ones, a part (`Benchmark.part`) must hold."""
 
 POOL = 512
-"""Documents among which a part's hardest are sought."""
+"""Documents among which the hardest of a part are chosen."""
 
 SCORES_AT_ONCE = 2**25
 """Scores of queries × documents that are held at a time: 128 MiB."""
 
 
 class Retrieval(Benchmark):
-    """nDCG@10 as `trec_eval` has it: linear gains, grades below 0 count as 0, the ideal list holds all relevant ones.
+    """nDCG@10 as in `trec_eval`: linear gains, grades below 0 count as 0, the ideal list holds all relevant documents.
 
-    Relevant documents that the collection lacks stand in the ideal list as well. Queries without a relevant document
-    are left out. Documents without text are never answers. Ties come in an order that says nothing, the same for every
-    encoder (`order_of`); scores that differ by less than 1e-6 are one, so that rounding decides nothing.
+    Relevant documents that the collection lacks are in the ideal list as well. Queries without a relevant document are
+    left out. Documents without text are never answers. Ties come in a neutral order, the same for every encoder
+    (`order_of`); scores that differ by less than 1e-6 count as equal, so that rounding decides nothing.
 
     Args:
-        collection: documents, queries and who is relevant to what.
-        documents: among how many is searched on validation, which the search does often; None: among all, as on test.
-            Where the collection has more, they are those hardest to tell from the relevant ones
-            (`autoprune.encoder.benchmarks.hardest`), and of the queries as many as they are enough for.
+        collection: documents, queries and relevance.
+        documents: how many documents are searched on validation, which the search does often; None: all, as on test. If
+            the collection has more, the documents that are hardest to tell from the relevant ones are searched
+            (`autoprune.encoder.benchmarks.hardest`), with as many queries as they suffice for.
         seed: draws the queries.
     """
 
@@ -64,23 +64,23 @@ class Retrieval(Benchmark):
 
     def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
         texts, grades = self.collection.queries[split], self.collection.grades[split]
-        asked = [perturb(text) for text in texts] if perturb else texts
-        found = self._answers(encode, split, asked, self.candidates(split), K)
+        queries = [perturb(text) for text in texts] if perturb else texts
+        found = self._answers(encode, split, queries, self.candidates(split), K)
         values = [
             ndcg([known.get(int(at), 0.0) for at in row], known) for row, known in zip(found, grades, strict=True)
         ]
         return as_rows(self.name, texts, np.array(values))
 
     def candidates(self, split: str) -> Positions:
-        """Positions of the documents that are searched among: int64, ascending."""
+        """Positions of the documents that are searched: int64, ascending."""
         if split == "test" or self._documents is None:
             return self._filled
         if self._hardest is None:
-            assert self.dense is not None, "which documents are hard is known once the dense model is"
+            assert self.dense is not None, "the dense model must be known to find hard documents"
             near = self._answers(self.dense, split, self.collection.queries[split], self._filled, self._documents)
-            there = set(self._filled.tolist())
+            filled = set(self._filled.tolist())
             known = [
-                {at: gain for at, gain in grades.items() if at in there} for grades in self.collection.grades[split]
+                {at: gain for at, gain in grades.items() if at in filled} for grades in self.collection.grades[split]
             ]
             self._hardest = hardest_documents(np.stack(near), known, self._documents, k=K)
         return self._hardest
@@ -88,9 +88,9 @@ class Retrieval(Benchmark):
     def part(self, budget: Budget) -> Retrieval:
         """Queries, and for each the relevant documents and those that the dense model finds hardest to tell from them.
 
-        The hardest are sought among `POOL` documents, since the dense model reads these for the part alone.
+        The hardest are chosen among `POOL` documents, since the dense model must read these just for the part.
         """
-        assert self.dense is not None, "which documents are hard is known once the dense model is"
+        assert self.dense is not None, "the dense model must be known to find hard documents"
         split, draw = "validation", np.random.default_rng(SEED)
         pool = draw.permutation(self.candidates(split))
         there = set(pool.tolist())
@@ -109,14 +109,16 @@ class Retrieval(Benchmark):
         return self._among(pool[kept].tolist(), chosen, short)
 
     def _among(self, documents: list[int], queries: Sequence[int], texts: Mapping[int, str]) -> Retrieval:
-        """The same with some documents and queries of validation alone, by position; what else is relevant is gone."""
+        """The same with only some documents and queries of validation, by position; other documents are dropped."""
         place = {at: new for new, at in enumerate(documents)}
-        held = self.collection.asking("validation", queries)
-        grades = [{place[at]: gain for at, gain in known.items() if at in place} for known in held.grades["validation"]]
-        own = {split: [place.get(at, -1) for at in of] for split, of in held.own.items() if split == "validation"}
+        asked = self.collection.asking("validation", queries)
+        grades = [
+            {place[at]: gain for at, gain in known.items() if at in place} for known in asked.grades["validation"]
+        ]
+        own = {split: [place.get(at, -1) for at in owns] for split, owns in asked.own.items() if split == "validation"}
         part = Collection(
             documents=[texts[at] for at in documents],
-            queries={"validation": held.queries["validation"]},
+            queries={"validation": asked.queries["validation"]},
             grades={"validation": grades},
             own=own,
         )
@@ -125,7 +127,7 @@ class Retrieval(Benchmark):
     def _answers(
         self, encode: Encode, split: str, asked: Sequence[str], places: Positions, count: int
     ) -> list[Positions]:
-        """For each query the positions of its nearest documents, best first, itself left out."""
+        """For each query, the positions of its nearest documents, best first, without the query itself."""
         order = np.argsort(self._rank[places])
         documents = embedded(encode, [self.collection.documents[at] for at in places], role="document")[order]
         queries, places = embedded(encode, asked, role="query"), places[order]
@@ -134,7 +136,7 @@ class Retrieval(Benchmark):
 
     @cached_property
     def _rank(self) -> Positions:
-        """Of each document in the order of ties."""
+        """The rank of each document in the neutral order that decides ties."""
         return np.argsort(order_of(self.collection.documents))
 
     def describe(self) -> str:
@@ -156,20 +158,20 @@ class Retrieval(Benchmark):
         )
 
     def fingerprint(self) -> str:
-        held = self.collection
-        asked = [
+        collection = self.collection
+        judged = [
             value
             for split in ("validation", "test")
-            for text, grades in zip(held.queries[split], held.grades[split], strict=True)
+            for text, grades in zip(collection.queries[split], collection.grades[split], strict=True)
             for value in (split, text, sorted(grades.items()))
         ]
-        own = [held.own] if held.own else []  # none leaves the fingerprint as it was
+        own = [collection.own] if collection.own else []  # an empty one would change older fingerprints
         among = self._filled.tolist() if self._documents is None else self._documents
-        return sha256_of([*held.documents, *asked, among, *own])
+        return sha256_of([*collection.documents, *judged, among, *own])
 
 
 def order_of(texts: Iterable[str]) -> Positions:
-    """Positions of texts by the hash of each, int64: whichever stood first, and those that are alike too."""
+    """A neutral order of texts, by the hash of each, int64; it tells equal texts apart as well."""
     seen: Counter[str] = Counter()
     hashes = []
     for text in texts:
@@ -183,13 +185,13 @@ def nearest_documents(
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The positions of the `count` documents that are most similar, best first, int64 [queries, min(count, docs)].
 
-    Ties go to the document that stands first. One whose vector is 0, as one that is not finite is read, comes last:
-    by a distance or a product it could else be near.
+    Ties go to the document that comes first. A document whose vector is 0 (or was not finite) comes last: by a distance
+    or a product it could otherwise be near.
 
     Args:
         queries: float32 [queries, dim].
         documents: float32 [docs, dim], docs > 0.
-        count: of answers.
+        count: number of answers.
         similarity: one of `autoprune.encoder.similarity.SIMILARITIES`.
     """
     count = min(count, len(documents))
@@ -210,7 +212,7 @@ def ndcg(gains: list[float], known: Mapping[int, float]) -> float:
     """Discounted cumulative gain of a list over that of the best list (Järvelin & Kekäläinen 2002), linear gains.
 
     Args:
-        gains: of the answers, best answer first; `K` of them or fewer.
+        gains: gains of the answers, best answer first; at most `K`.
         known: document → its gain, at least one of them above 0.
     """
     ideal = sorted(known.values(), reverse=True)[:K]
@@ -222,13 +224,13 @@ def read_retrieval(path: Path, *, documents: int | None = None, seed: int = 0, w
     """Reads a folder in BEIR's form (corpus.jsonl, queries.jsonl, qrels/) or in TREC's (documents, topics, qrels).
 
     Args:
-        path: of the folder.
+        path: the folder.
         documents: see `Retrieval`.
         seed: splits queries in halves where the folder has no split, and draws those of validation.
-        where: the entry that names the path.
+        where: the config entry that names the path.
 
     Raises:
-        AutopruneError: what is read cannot be: with the file and the line.
+        AutopruneError: the content is invalid; the error gives the file and the line.
     """
     if not path.is_dir():
         raise AutopruneError(f"{where}: there is no folder {str(path)!r}; retrieval reads a folder.")

@@ -1,4 +1,4 @@
-"""Reads tables of texts: CSV and TSV with the columns that are usual, and folders of a file for each split."""
+"""Reads tables of texts: CSV and TSV with the usual columns, and folders with a file for each split."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from autoprune.errors import AutopruneError
 SUFFIXES = (".csv", ".tsv")
 
 SPLITS = {"train": "train", "dev": "validation", "val": "validation", "test": "test"}
-"""What a file's name says → the split."""
+"""Word in a file's name → the split."""
 
 LONGEST_FIELD = 2**30
-"""Characters; `csv` itself stops at 131,072, which some documents exceed."""
+"""The most characters of a field; the default of `csv` is 131,072, which some documents exceed."""
 
 LOOKED_AT = 100_000
-"""Characters of the first line that tell the separator."""
+"""Characters of the first line from which the separator is guessed."""
 
 
 class Row(NamedTuple):
     """A line of a table.
 
     Attributes:
-        file: where it stands.
-        line: the first line of it, from 1.
-        fields: in the order of the roles that were asked for.
+        file: the file of the table.
+        line: number of its first line, from 1.
+        fields: the fields, in the order of the requested roles.
     """
 
     file: Path
@@ -48,12 +48,12 @@ def read_table(file: Path, roles: Mapping[str, str], *, where: str, headless: bo
 
     Args:
         file: in UTF-8.
-        roles: what is wanted → a pattern for the names of its column, in lower case and without `_` and spaces.
-        where: the entry that names the file.
-        headless: whether the first line may be data, with the fields in the order of the roles; the last is a number.
+        roles: role → a pattern for the name of its column, in lower case and without `_` and spaces.
+        where: the config entry that names the file.
+        headless: whether the first line may be data, with fields in the order of the roles, the last a number.
 
     Raises:
-        AutopruneError: there is no such file, it is no table, columns are missing, rows are of unequal length.
+        AutopruneError: there is no such file, it is not a table, columns are missing, or rows differ in length.
     """
     rows = read_rows(file, where)
     if not rows:
@@ -88,7 +88,7 @@ def read_table(file: Path, roles: Mapping[str, str], *, where: str, headless: bo
 
 
 def is_number(text: str) -> bool:
-    """Whether Python reads it as one."""
+    """Whether Python reads the text as a number."""
     try:
         float(text)
     except ValueError:
@@ -100,7 +100,7 @@ def read_text(file: Path, where: str) -> str:
     """A file in UTF-8, perhaps with a byte order mark.
 
     Raises:
-        AutopruneError: there is none, or it is in something else.
+        AutopruneError: there is no such file, or it is not UTF-8.
     """
     if not file.is_file():
         raise AutopruneError(f"{where}: there is no file {str(file)!r}.")
@@ -113,19 +113,19 @@ def read_text(file: Path, where: str) -> str:
         ) from error
     except OSError as error:
         raise AutopruneError(f"{file} cannot be read: {error.strerror}.") from error
-    return text if "\n" in text else text.replace("\r", "\n")  # lines of an old Macintosh, and of some spreadsheets
+    return text if "\n" in text else text.replace("\r", "\n")  # line ends of old Macintoshes and of some spreadsheets
 
 
 def split_files(folder: Path, needed: Sequence[str], *, where: str, otherwise: str) -> dict[str, Path]:
     """The tables of a folder by their split: `train`, `dev` or `val…`, `test` in their names.
 
     Args:
-        needed: splits that there must be.
-        where: the entry that names the folder.
-        otherwise: what becomes of a table that is named instead of the folder, for the error.
+        needed: splits that must exist.
+        where: the config entry that names the folder.
+        otherwise: how a single table would be split instead, for the error.
 
     Raises:
-        AutopruneError: a split has several files or is missing, or nothing says a split.
+        AutopruneError: a split has several files or is missing, or no name says a split.
     """
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
@@ -155,10 +155,10 @@ def split_files(folder: Path, needed: Sequence[str], *, where: str, otherwise: s
 
 
 def json_lines(file: Path, where: str) -> Iterator[tuple[int, Any]]:
-    """The JSON value of each line that holds something, and the line's number, from 1.
+    """The number, from 1, and the JSON value of each line that is not empty.
 
     Raises:
-        AutopruneError: there is no such file, or a line is no JSON.
+        AutopruneError: there is no such file, or a line is not JSON.
     """
     for number, line in enumerate(read_text(file, where).split("\n"), start=1):
         if line.strip():
@@ -176,10 +176,10 @@ def _wanted(roles: Mapping[str, str], headless: bool) -> str:
 
 
 def read_rows(file: Path, where: str) -> list[Row]:
-    """All lines of a CSV or TSV that hold something, the first one too, with all their fields.
+    """All lines of a CSV or TSV that are not empty, including the first, with all their fields.
 
     Raises:
-        AutopruneError: there is no such file, or it is no table.
+        AutopruneError: there is no such file, or it is not a table.
     """
     text = read_text(file, where)
     suffix = file.suffix.lower()
@@ -187,7 +187,7 @@ def read_rows(file: Path, where: str) -> list[Row]:
         raise AutopruneError(f"{where}: the name of a table ends in {' or '.join(SUFFIXES)}, but got {str(file)!r}.")
     if suffix == ".tsv":
         rows = _rows(file, text, "\t", csv.QUOTE_MINIMAL)
-        # Many TSV (GLUE's among them) mean a mark by a quotation mark: read as a quote, it swallows tabs or lines.
+        # In many TSV files, such as GLUE's, a quotation mark is a plain character; as a quote it would swallow tabs.
         if len({len(row.fields) for row in rows}) > 1 or any("\n" in field for row in rows for field in row.fields):
             return _rows(file, text, "\t", csv.QUOTE_NONE)
         return rows
@@ -201,7 +201,7 @@ def _rows(file: Path, text: str, separator: str, quoting: int) -> list[Row]:
     found, start = [], 1
     before = csv.field_size_limit(LONGEST_FIELD)
     try:
-        # Lines end as `csv` has them end, not at every character that `str.splitlines` takes for an end.
+        # Lines end where `csv` ends them, not at every character that `str.splitlines` splits at.
         lines = io.StringIO(text, newline="")
         reader = csv.reader(lines, delimiter=separator, quoting=quoting)  # type: ignore[arg-type]
         for fields in reader:

@@ -1,4 +1,4 @@
-"""Reads collections in TREC's form: SGML that is rarely well-formed, so found by its tags alone."""
+"""Reads collections in TREC's form: SGML that is rarely well-formed, so it is searched for tags only."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from autoprune.errors import AutopruneError
 def read_trec(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
     """Reads TREC's form: files with `<docno>`, one with `<top>`, one of four columns (query, 0, document, grade).
 
-    Judgements name a query by its `<num>`; where they don't (Cranfield's) but are whole numbers from 1 to the number of
-    queries, by its position.
+    Judgements name a query by its `<num>`. If they do not (as in Cranfield), but are whole numbers from 1 to the number
+    of queries, they name it by its position.
 
     Args:
-        folder: with these files, called anything; more files of judgements are told apart by dev and test.
-        seed: splits the queries in halves where judgements are in one file.
-        where: the entry that names the folder.
+        folder: the folder of these files, under any names; several files of judgements need dev and test in the name.
+        seed: splits the queries in halves if the judgements are in one file.
+        where: the config entry that names the folder.
 
     Raises:
-        AutopruneError: a file is missing or cannot be read, or nothing that is judged is there.
+        AutopruneError: a file is missing or cannot be read, or no judged query or document exists.
     """
     sorts: dict[str, list[Path]] = {"documents": [], "queries": [], "judgements": []}
     for file in sorted(file for file in folder.iterdir() if file.is_file()):
@@ -58,14 +58,14 @@ def read_trec(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
 
 
 def read_documents(file: Path, where: str) -> dict[str, str]:
-    """Id → the title and the text, once where the text begins with the title.
+    """Id → the title and the text; the title only once if the text begins with it.
 
     Args:
         file: with `<doc>`, `<docno>`, perhaps `<title>`, `<headline>` or `<head>`, and `<text>`.
-        where: the entry that names the file.
+        where: the config entry that names the file.
 
     Raises:
-        AutopruneError: there is no such file, no document in it, or two of one id.
+        AutopruneError: there is no such file, it has no document, or two documents have one id.
     """
     found: dict[str, str] = {}
     for piece in _pieces(read_text(file, where), "doc"):
@@ -84,7 +84,7 @@ def read_queries(file: Path, where: str) -> dict[str, str]:
     """`<num>` → the `<title>` of each `<top>`, which is the query.
 
     Raises:
-        AutopruneError: there is no such file, no query in it, or two of one number.
+        AutopruneError: there is no such file, it has no query, or two queries have one number.
     """
     found: dict[str, str] = {}
     for piece in _pieces(read_text(file, where), "top"):
@@ -100,27 +100,27 @@ def read_queries(file: Path, where: str) -> dict[str, str]:
 
 
 def _sort(file: Path) -> str | None:
-    """What a file of a folder in TREC's form holds; None: something else."""
+    """The kind of content of a file in TREC's form; None: another kind."""
     try:
-        text = file.read_bytes().decode("utf-8-sig", errors="replace")  # what is wrong with it is told when it is read
+        text = file.read_bytes().decode("utf-8-sig", errors="replace")  # errors are reported when the file is read
     except OSError:
         return None
     if re.search(r"<docno>", text, re.IGNORECASE):
         return "documents"
     if re.search(r"<top>", text, re.IGNORECASE):
         return "queries"
-    # By the first line alone, so that a bad line further down is told and not the file passed over.
+    # Only the first line decides, so that a bad line further down is reported and the file not skipped.
     first = (text.strip().splitlines() or [""])[0].split()
     return "judgements" if len(first) == 4 and is_number(first[3]) else None
 
 
 def _pieces(text: str, tag: str) -> list[str]:
-    """What follows each opening tag, to where it closes or the next one opens."""
-    found = re.split(rf"<{tag}(?:\s[^>]*)?>", text, flags=re.IGNORECASE)[1:]
-    return [re.split(rf"</{tag}>", piece, maxsplit=1, flags=re.IGNORECASE)[0] for piece in found]
+    """The text after each opening tag, up to its closing tag or the next opening tag."""
+    pieces = re.split(rf"<{tag}(?:\s[^>]*)?>", text, flags=re.IGNORECASE)[1:]
+    return [re.split(rf"</{tag}>", piece, maxsplit=1, flags=re.IGNORECASE)[0] for piece in pieces]
 
 
 def _tagged(piece: str, tag: str) -> str:
-    """What stands in a tag, as often as it is there, closed or not (as in TREC's topics), with single spaces."""
+    """The text in all tags of this name, closed or not (as in TREC's topics), with single spaces."""
     inside = re.findall(rf"<{tag}>(.*?)(?=</{tag}>|<(?:num|title|desc|narr|text|docno)>|\Z)", piece, re.I | re.S)
     return " ".join(html.unescape(re.sub(r"</?[a-z]\w*>", " ", " ".join(inside), flags=re.I)).split())

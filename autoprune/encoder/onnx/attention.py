@@ -1,4 +1,4 @@
-"""The attention of an encoder's graph: what tokens see of one another, and what the heads read."""
+"""The attention of an encoder's graph: which tokens attend to which, and the outputs of the heads."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ LOWEST = float(np.finfo(np.float32).min)
 
 
 class Sight:
-    """What tokens see of one another; each part of it is computed once for all layers that need it.
+    """Which tokens attend to which; each part is computed once for all layers that need it.
 
     Args:
-        graph, encoder: of all layers.
-        asking: how many tokens ask, the first ones; None: all.
+        graph, encoder: the graph and the encoder of all layers.
+        asking: how many of the first tokens are queries; None: all tokens.
     """
 
     def __init__(self, graph: Graph, encoder: Encoder, asking: int | None = None) -> None:
         self._graph, self._encoder, self.asking = graph, encoder, asking
-        self._known: dict[Any, Any] = {}
+        self._computed: dict[Any, Any] = {}
 
     def first(self) -> Sight:
-        """The same where the first token alone asks."""
+        """The same with the first token as the only query."""
         return Sight(self._graph, self._encoder, 1)
 
     def asked(self, states: str) -> str:
-        """Of what stands for tokens, [tokens, ...], what stands for those that ask."""
+        """The states of the query tokens, from the states of all tokens, [tokens, ...]."""
         if self.asking is None:
             return states
         graph = self._graph
         return graph.node("Slice", [states, graph.numbers(0), graph.numbers(self.asking), graph.numbers(0)])
 
     def _once(self, key: Any, make: Callable[[], Any]) -> Any:
-        if key not in self._known:
-            self._known[key] = make()
-        return self._known[key]
+        if key not in self._computed:
+            self._computed[key] = make()
+        return self._computed[key]
 
     def places(self) -> str:
-        """Where tokens stand: int64 [tokens]."""
+        """Positions of tokens: int64 [tokens]."""
         graph = self._graph
 
         def make() -> str:
@@ -55,7 +55,7 @@ class Sight:
         return str(self._once("places", make))
 
     def distance(self) -> str:
-        """From each token that asks to each that is asked: int64 [asking, tokens]."""
+        """Distances from each query token to each key token: int64 [asking, tokens]."""
         graph = self._graph
 
         def make() -> str:
@@ -65,7 +65,7 @@ class Sight:
         return str(self._once("distance", make))
 
     def penalty(self, reach: int | None) -> str:
-        """float32 [batch, 1, 1 or asking, tokens]: what scores lose where no token is, or none that is seen."""
+        """What is added to scores to mask padding and tokens out of reach: float32 [batch, 1, 1 or asking, tokens]."""
         return str(self._once(("penalty", reach), lambda: self._penalty(reach)))
 
     def _penalty(self, reach: int | None) -> str:
@@ -83,10 +83,10 @@ class Sight:
 
     def added(self, layer: Layer) -> list[str]:
         """What is added to the scores of a layer, each float32 [batch or 1, heads or 1, asking or 1, tokens]."""
-        graph, held = self._graph, layer.distances
-        found = [self.penalty(layer.reach)]
-        if held is not None:
-            table, farthest = graph.constant(held), held.shape[1] // 2
+        graph, distances = self._graph, layer.distances
+        terms = [self.penalty(layer.reach)]
+        if distances is not None:
+            table, farthest = graph.constant(distances), distances.shape[1] // 2
 
             def make() -> str:
                 ends = [graph.constant(np.array(end, np.int64)) for end in (-farthest, farthest)]
@@ -94,11 +94,11 @@ class Sight:
                 at = graph.node("Add", [near, graph.constant(np.array(farthest, np.int64))])
                 return graph.node("Unsqueeze", [graph.node("Gather", [table, at], axis=1), graph.numbers(0)])
 
-            found.append(str(self._once(("distances", table), make)))
-        return found
+            terms.append(str(self._once(("distances", table), make)))
+        return terms
 
     def turned(self, layer: Layer, vectors: str, *, asking: bool) -> str:
-        """Queries or keys, float32 [tokens, batch, heads, head_dim], turned by where they stand."""
+        """Queries or keys, float32 [tokens, batch, heads, head_dim], rotated by their positions."""
         if layer.theta is None:
             return vectors
         graph, half, theta = self._graph, self._encoder.head_dim // 2, layer.theta
@@ -112,26 +112,26 @@ class Sight:
             return graph.node("Cos", [angles]), graph.node("Sin", [angles])
 
         cosines, sines = self._once(("turns", theta, asking and self.asking is not None), make)
-        one, other = (
+        first, second = (
             graph.node("Slice", [vectors, graph.numbers(start), graph.numbers(end), graph.numbers(-1)])
             for start, end in ((0, half), (half, 2 * half))
         )
-        across = graph.node("Concat", [graph.node("Neg", [other]), one], axis=-1)
+        across = graph.node("Concat", [graph.node("Neg", [second]), first], axis=-1)
         return graph.node("Add", [graph.node("Mul", [vectors, cosines]), graph.node("Mul", [across, sines])])
 
 
-def attend(graph: Graph, told: str, layer: Layer, encoder: Encoder, sight: Sight) -> str:
-    """float32 [asking, batch, heads * head_dim]: what the heads of a layer read."""
-    asking, size, shared = sight.asked(told), encoder.head_dim, encoder.shared
-    maps, fed = (layer.query, layer.key, layer.value), (asking, told, told)
-    several = sum(one.coded and states == told for one, states in zip(maps, fed, strict=True)) > 1
-    codes = graph.quantize(told) if several else None
+def attend(graph: Graph, states: str, layer: Layer, encoder: Encoder, sight: Sight) -> str:
+    """Outputs of the heads of a layer: float32 [asking, batch, heads * head_dim]."""
+    asking, size, shared = sight.asked(states), encoder.head_dim, encoder.shared
+    maps, inputs = (layer.query, layer.key, layer.value), (asking, states, states)
+    several = sum(one.coded and fed == states for one, fed in zip(maps, inputs, strict=True)) > 1
+    codes = graph.quantize(states) if several else None
     query, key, value = (
         graph.node(
             "Reshape",
-            [linear(graph, states, one, codes=codes if states == told else None), graph.numbers(0, 0, -1, size)],
+            [linear(graph, fed, one, codes=codes if fed == states else None), graph.numbers(0, 0, -1, size)],
         )
-        for states, one in zip(fed, maps, strict=True)
+        for fed, one in zip(inputs, maps, strict=True)
     )
     query = sight.turned(layer, normed(graph, [query], layer.queries, encoder.epsilon), asking=True)
     key = sight.turned(layer, normed(graph, [key], layer.keys, encoder.epsilon), asking=False)

@@ -1,16 +1,16 @@
 """A pruned sentence encoder as an ONNX file, written node by node.
 
-Operators of com.microsoft are part of every onnxruntime. What was measured on one thread of a CPU with AVX512, with
-onnxruntime 1.31, decides among them:
+Operators of com.microsoft are part of every onnxruntime. The choices among them rest on measurements on one thread of a
+CPU with AVX512, with onnxruntime 1.31:
 
-- States are [tokens, batch, hidden]: FusedMatMul then takes the heads of queries, keys and values where they lie, and
-  only what the heads read is transposed. MultiHeadAttention and Attention copied more: a tenth slower for 32 sentences.
-- Sums come before LayerNormalization, and are Sum, not Add, which onnxruntime would join with it to
-  SkipLayerNormalization: that took eight times as long. Likewise BiasGelu took longer than Sum and Gelu.
-- MatMulIntegerToFloat works at what VNNI can do; MatMulNBits took twice as long with 8 bits, and with AVX2 2.4 times as
+- States are [tokens, batch, hidden]: FusedMatMul then reads the heads of queries, keys and values in place, and only
+  the outputs of heads are transposed. MultiHeadAttention and Attention copied more: a tenth slower for 32 sentences.
+- Sums before LayerNormalization are Sum, not Add: onnxruntime would fuse Add with it into SkipLayerNormalization, which
+  took eight times as long. BiasGelu also took longer than Sum and Gelu.
+- MatMulIntegerToFloat reaches the speed of VNNI; MatMulNBits took twice as long with 8 bits, and with AVX2 2.4 times as
   long with 8 and 1.7 times with 4.
-- Activations have a scale for each token, which onnxruntime has no operator for: DynamicQuantizeMatMul has one for all
-  tokens of a request, so that a text's vector depends on the texts beside it (`docs/latency.md` has what that costs).
+- Activations have a scale for each token. onnxruntime has no operator for that: DynamicQuantizeMatMul has one scale for
+  all tokens of a request, so that a text's vector depends on the other texts (`docs/latency.md` gives the cost).
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ from autoprune.encoder.onnx.spec import Encoder, Layer
 def build(encoder: Encoder) -> Written:
     """The files of a graph.
 
-    Inputs: input_ids and attention_mask, int64 [batch, tokens]; the mask has 1 where a token is, 0 where none is. Where
-    token types are told apart, token_type_ids as well. Output: `Encoder.output`, float32 [batch, out].
+    Inputs: input_ids and attention_mask, int64 [batch, tokens]; the mask is 1 for tokens, 0 for padding. If the encoder
+    has token types, token_type_ids as well. Output: `Encoder.output`, float32 [batch, out].
     """
     graph = Graph()
     hidden = _embed(graph, encoder)
     sight = Sight(graph, encoder)
     for layer in encoder.layers:
-        first = layer is encoder.layers[-1] and encoder.pooling == "cls"  # nothing else of the last layer is read
+        # The `cls` pooling reads only the first token of the last layer.
+        first = layer is encoder.layers[-1] and encoder.pooling == "cls"
         hidden = _layer(graph, hidden, layer, encoder, sight.first() if first else sight)
     hidden = normed(graph, [hidden], encoder.final, encoder.epsilon)
     result = _pool(graph, hidden, encoder.pooling)
@@ -72,7 +73,7 @@ def _embed(graph: Graph, encoder: Encoder) -> str:
 
 
 def _counted(graph: Graph, ids: str, padding: int) -> Callable[[str], str]:
-    """Looks up the places of ids, counted over those that are not the padding, which takes row 0."""
+    """A lookup of positions, counted over the ids that are not the padding, which takes row 0."""
     same = graph.node("Equal", [ids, graph.constant(np.array(padding, np.int64))])
     counted = graph.node("Cast", [graph.node("Not", [same])], to=TensorProto.INT64)
     places = graph.node("Mul", [graph.node("CumSum", [counted, graph.constant(np.array(0, np.int64))]), counted])
@@ -82,20 +83,20 @@ def _counted(graph: Graph, ids: str, padding: int) -> Callable[[str], str]:
 def _layer(graph: Graph, hidden: str, layer: Layer, encoder: Encoder, sight: Sight) -> str:
     """float32 [asking, batch, hidden]."""
     epsilon = encoder.epsilon
-    fed = normed(graph, [hidden], layer.before_attention, epsilon)
-    read = linear(graph, attend(graph, fed, layer, encoder, sight), layer.output)
-    read = normed(graph, [read], layer.after_attention, epsilon)
-    hidden = normed(graph, [read, sight.asked(hidden)], layer.attention_norm, epsilon)
-    fed = normed(graph, [hidden], layer.before_neurons, epsilon)
-    codes = graph.quantize(fed) if layer.up.coded and layer.gate is not None and layer.gate.coded else None
-    inner = linear(graph, fed, layer.up, codes=codes)
+    inputs = normed(graph, [hidden], layer.before_attention, epsilon)
+    attended = linear(graph, attend(graph, inputs, layer, encoder, sight), layer.output)
+    attended = normed(graph, [attended], layer.after_attention, epsilon)
+    hidden = normed(graph, [attended, sight.asked(hidden)], layer.attention_norm, epsilon)
+    inputs = normed(graph, [hidden], layer.before_neurons, epsilon)
+    codes = graph.quantize(inputs) if layer.up.coded and layer.gate is not None and layer.gate.coded else None
+    inner = linear(graph, inputs, layer.up, codes=codes)
     if layer.gate is None:
         inner = activate(graph, inner, encoder.activation)
     else:
-        gates = activate(graph, linear(graph, fed, layer.gate, codes=codes), encoder.activation)
+        gates = activate(graph, linear(graph, inputs, layer.gate, codes=codes), encoder.activation)
         inner = graph.node("Mul", [gates, inner])
-    said = normed(graph, [linear(graph, inner, layer.down)], layer.after_neurons, epsilon)
-    return normed(graph, [said, hidden], layer.output_norm, epsilon)
+    outputs = normed(graph, [linear(graph, inner, layer.down)], layer.after_neurons, epsilon)
+    return normed(graph, [outputs, hidden], layer.output_norm, epsilon)
 
 
 def _pool(graph: Graph, hidden: str, pooling: str) -> str:

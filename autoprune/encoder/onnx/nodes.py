@@ -1,4 +1,4 @@
-"""The nodes and constants of an ONNX graph, and the files they are kept in."""
+"""The nodes and constants of an ONNX graph, and the files it is written to."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ OPSET, IR_VERSION = 18, 8
 CONTRIB = "com.microsoft"
 SMALLEST = float(np.finfo(np.float32).tiny)
 STEP, ZERO = 1 / 127, np.array(128, np.uint8)
-"""Of the codes of activations, whose rows are divided by their largest number: value = (code - ZERO) * STEP."""
+"""Codes of activations, whose rows are first divided by their largest absolute value: value = (code - ZERO) * STEP."""
 
 MOST = 2**31 - 2**24
-"""Bytes of weights in a graph's own file: a ModelProto has less than 2**31, and nodes and names take some."""
+"""The most bytes of weights in the graph's own file: a ModelProto has less than 2**31, some for nodes and names."""
 FEW = 1024
-"""Bytes of a constant that stays in the graph's own file in any case: onnxruntime looks into small ones."""
+"""Constants of fewer bytes always stay in the graph's own file: onnxruntime looks into small ones."""
 BESIDE = "model.onnx.data"
-"""The file of weights that a graph has no room for; onnxruntime finds it where the graph lies."""
+"""The file for weights that do not fit into the graph; onnxruntime looks for it in the graph's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """A graph as it is kept.
+    """A graph as files.
 
     Attributes:
         model: a serialised ModelProto.
-        data: weights for which it has no room, one behind the other; mostly empty.
-        outside: their names → the type, the shape, and where they begin.
+        data: weights that do not fit into it, one after the other; mostly empty.
+        outside: name of such a weight → its dtype, its shape, and the byte where it begins.
     """
 
     model: bytes
@@ -43,7 +43,7 @@ class Written:
     outside: dict[str, list[Any]] = field(default_factory=dict)
 
     def files(self) -> dict[str, bytes]:
-        """By name; the second one only where there is something in it."""
+        """Contents by file name; the second file only if there are weights in it."""
         return {"model.onnx": self.model, **({BESIDE: self.data} if self.outside else {})}
 
 
@@ -69,15 +69,15 @@ class Graph:
     def quantize(self, value: str) -> tuple[str, str]:
         """Codes of a float32 tensor [..., in], uint8 with `ZERO` for 0, and the largest of each row, [..., 1].
 
-        A row alone decides its codes: what stands beside it, padding included, changes nothing.
+        The codes of a row depend on this row only, not on other rows or on padding.
         """
         largest = self.node("ReduceMax", [self.node("Abs", [value]), self.numbers(-1)], keepdims=1)
-        largest = self.node("Max", [largest, self.number(SMALLEST)])  # a row of zeros is divided as well
+        largest = self.node("Max", [largest, self.number(SMALLEST)])  # so that a row of zeros can be divided
         even = self.node("Div", [value, largest])
         return self.node("QuantizeLinear", [even, self.number(STEP), self.constant(ZERO)]), largest
 
     def constant(self, value: Array) -> str:
-        """The name of a value; equal ones stand in the file once."""
+        """The name of a constant; equal constants are written once."""
         value = np.array(value, order="C")
         content = value.dtype.str, value.shape, hashlib.sha256(value.tobytes()).digest()
         if content not in self.known:
@@ -92,19 +92,19 @@ class Graph:
         return self.constant(np.array(values, np.int64))
 
     def written(self, encoder: Encoder) -> Written:
-        """The files; where the graph has no room for its weights the large ones lie beside it."""
-        weights = sum(len(one.raw_data) for one in self.constants)
-        large = [one for one in self.constants if len(one.raw_data) >= FEW] if weights > MOST else []
+        """The graph as files; if its weights do not fit, the large ones go to a second file."""
+        weights = sum(len(constant.raw_data) for constant in self.constants)
+        large = [constant for constant in self.constants if len(constant.raw_data) >= FEW] if weights > MOST else []
         outside, data, start = dict[str, list[Any]](), list[bytes](), 0
-        for one in large:
-            held = one.raw_data
-            outside[one.name] = [helper.tensor_dtype_to_np_dtype(one.data_type).name, list(one.dims), start]
-            one.ClearField("raw_data")
-            one.data_location = TensorProto.EXTERNAL
-            for key, value in (("location", BESIDE), ("offset", start), ("length", len(held))):
-                one.external_data.add(key=key, value=str(value))
-            data.append(held)
-            start += len(held)
+        for tensor in large:
+            content = tensor.raw_data
+            outside[tensor.name] = [helper.tensor_dtype_to_np_dtype(tensor.data_type).name, list(tensor.dims), start]
+            tensor.ClearField("raw_data")
+            tensor.data_location = TensorProto.EXTERNAL
+            for key, value in (("location", BESIDE), ("offset", start), ("length", len(content))):
+                tensor.external_data.add(key=key, value=str(value))
+            data.append(content)
+            start += len(content)
         return Written(model=self._model(encoder).SerializeToString(), data=b"".join(data), outside=outside)
 
     def _model(self, encoder: Encoder) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""What stands between the tensors of an encoder's graph: linear maps, norms, activations, rows that are looked up."""
+"""The operators of an encoder's graph: linear layers, norms, activations, table lookups."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from autoprune.packing.bits import pack_codes, packed_width
 GELU = {"gelu": "Gelu", "gelu_new": "FastGelu"}
 
 
-def linear(graph: Graph, fed: str, held: Linear, *, codes: tuple[str, str] | None = None) -> str:
-    """What a linear map makes of float32 [..., in]: float32 [..., out].
+def linear(graph: Graph, inputs: str, layer: Linear, *, codes: tuple[str, str] | None = None) -> str:
+    """A linear layer applied to float32 [..., in]: float32 [..., out].
 
     Args:
-        codes: what `Graph.quantize` made of `fed`, where others need it as well.
+        codes: the result of `Graph.quantize` for `inputs`, if other layers use it as well.
     """
-    weight = _weight(graph, held)
-    if held.scale is None:
-        product = graph.node("MatMul", [fed, weight])
+    weight = _weight(graph, layer)
+    if layer.scale is None:
+        product = graph.node("MatMul", [inputs, weight])
     else:
-        coded, largest = codes or graph.quantize(fed)
-        scales = graph.number(STEP), graph.constant(held.scale)
+        coded, largest = codes or graph.quantize(inputs)
+        scales = graph.number(STEP), graph.constant(layer.scale)
         product = graph.contrib("MatMulIntegerToFloat", [coded, weight, *scales, graph.constant(ZERO)])
         product = graph.node("Mul", [product, largest])
-    return product if held.bias is None else graph.node("Sum", [product, graph.constant(held.bias)])
+    return product if layer.bias is None else graph.node("Sum", [product, graph.constant(layer.bias)])
 
 
 def activate(graph: Graph, inner: str, activation: str | None) -> str:
-    """An activation by the name that transformers has for it; None: nothing is done."""
+    """An activation by its name in transformers; None: no activation."""
     if activation is None:
         return inner
     if activation == "silu":
@@ -52,20 +52,20 @@ def normed(graph: Graph, terms: list[str], norm: Norm | None, epsilon: float) ->
     if not norm.rms:
         given = [total, gain] + ([] if norm.bias is None else [graph.constant(norm.bias)])
         return graph.node("LayerNormalization", given, axis=-1, epsilon=epsilon)
-    # As onnxruntime knows it again and makes one kernel of it: with Mul in place of Pow it would not.
+    # onnxruntime recognises this pattern and fuses it into one kernel; with Mul instead of Pow it would not.
     mean = graph.node("ReduceMean", [graph.node("Pow", [total, graph.number(2)]), graph.numbers(-1)], keepdims=1)
     length = graph.node("Sqrt", [graph.node("Add", [mean, graph.number(epsilon)])])
     return graph.node("Mul", [graph.node("Div", [total, length]), gain])
 
 
 def looked_up(graph: Graph, table: Embedding, rows: Callable[[str], str]) -> str:
-    """Looks rows up with `rows`, and decodes those alone."""
-    found = rows(graph.constant(table.table))
+    """Looks up rows with `rows`, and decodes only these."""
+    packed = rows(graph.constant(table.table))
     if table.scale is None or table.offset is None:
-        return found
-    found = _unpacked(graph, found, table.bits, table.dim)
-    scale, offset = (_of_row(graph, held, table.unit, rows) for held in (table.scale, table.offset))
-    codes = graph.node("Cast", [found], to=TensorProto.FLOAT)
+        return packed
+    unpacked = _unpacked(graph, packed, table.bits, table.dim)
+    scale, offset = (_of_row(graph, values, table.unit, rows) for values in (table.scale, table.offset))
+    codes = graph.node("Cast", [unpacked], to=TensorProto.FLOAT)
     return graph.node("Add", [graph.node("Mul", [codes, scale]), offset])
 
 
@@ -97,7 +97,7 @@ def _unpacked(graph: Graph, packed: str, bits: int, dim: int) -> str:
 
 
 def _weight(graph: Graph, linear: Linear) -> str:
-    """What is multiplied by, [in, out]. Fewer bits than 8 are a saving in the file: widened once, when it is loaded."""
+    """The weight, [in, out]. Fewer bits than 8 save space in the file only: codes are widened once, on loading."""
     if linear.scale is None or linear.bits == 8:
         return graph.constant(linear.weight.T)
     zero = 2 ** (linear.bits - 1)
@@ -109,9 +109,9 @@ def _weight(graph: Graph, linear: Linear) -> str:
     return graph.node("Cast", [wide], to=TensorProto.INT8)
 
 
-def _of_row(graph: Graph, held: Array, unit: float, rows: Callable[[str], str]) -> str:
-    """One float32 for each row that was looked up, in the file as narrow as it came."""
-    found = rows(graph.constant(held[:, None]))
-    if held.dtype != np.float32:
-        found = graph.node("Cast", [found], to=TensorProto.FLOAT)
-    return found if unit == 1 else graph.node("Mul", [found, graph.number(unit)])
+def _of_row(graph: Graph, values: Array, unit: float, rows: Callable[[str], str]) -> str:
+    """One float32 for each row that was looked up; the file keeps the narrower dtype of `values`."""
+    chosen = rows(graph.constant(values[:, None]))
+    if values.dtype != np.float32:
+        chosen = graph.node("Cast", [chosen], to=TensorProto.FLOAT)
+    return chosen if unit == 1 else graph.node("Mul", [chosen, graph.number(unit)])

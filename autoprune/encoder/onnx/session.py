@@ -1,4 +1,4 @@
-"""Encoders that `autoprune.encoder.onnx.build` wrote, run by onnxruntime."""
+"""Runs encoders that `autoprune.encoder.onnx.build` wrote, with onnxruntime."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 QUIET = 3
-"""onnxruntime logs errors, and no warnings."""
+"""The severity level at which onnxruntime logs errors, but no warnings."""
 
 
 def open_session(
@@ -25,15 +25,15 @@ def open_session(
     """A session on the CPU.
 
     Args:
-        model: a serialised ModelProto, or the file of one, which then is not held twice.
-        threads: that one run takes.
-        outside: the weights that do not lie in it, by name; those of a file are found beside it.
+        model: a serialised ModelProto, or its file, so that it is not held in memory twice.
+        threads: threads of one run.
+        outside: weights that are not in the ModelProto, by name; for a file, onnxruntime finds them beside it.
 
     Raises:
         AutopruneError: onnxruntime is not installed.
     """
     need("onnxruntime", "encoder", "what encodes texts")
-    # Imported without it, onnxruntime reports home, and leaves the number of the device in the home folder.
+    # Otherwise onnxruntime sends telemetry, and writes a device id into the home folder.
     with environment(ORT_DISABLE_TELEMETRY="1"):
         import onnxruntime
     options = onnxruntime.SessionOptions()
@@ -44,8 +44,8 @@ def open_session(
     if outside:
         weights = [onnxruntime.OrtValue.ortvalue_from_numpy(weight) for weight in outside.values()]
         options.add_external_initializers(list(outside), weights)
-    held = model if isinstance(model, bytes) else str(model)
-    return onnxruntime.InferenceSession(held, options, providers=["CPUExecutionProvider"])
+    source = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def run(
@@ -54,7 +54,7 @@ def run(
     mask: NDArray[np.int64],
     segments: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
-    """What a graph gives, float32 [batch, out], for ids, mask and perhaps token types, int64 [batch, tokens]."""
-    told = {"input_ids": ids, "attention_mask": mask} | ({} if segments is None else {"token_type_ids": segments})
-    result: Any = session.run(None, told)
+    """The output of a graph, float32 [batch, out], for ids, mask and perhaps token types, int64 [batch, tokens]."""
+    inputs = {"input_ids": ids, "attention_mask": mask} | ({} if segments is None else {"token_type_ids": segments})
+    result: Any = session.run(None, inputs)
     return np.asarray(result[0], np.float32)

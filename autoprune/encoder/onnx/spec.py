@@ -1,4 +1,4 @@
-"""A sentence encoder as plain arrays: what `autoprune.encoder.onnx.build` writes as a file."""
+"""A sentence encoder as plain arrays, from which `autoprune.encoder.onnx.build` writes a graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from autoprune.packing.bits import packed_width
 Array = NDArray[Any]
 
 MOST_CODE = 63
-"""Codes of a weight have 7 bits: without VNNI a CPU adds two products with an activation of 8 bits in 16."""
+"""Codes of a weight have 7 bits: without VNNI a CPU adds two products with 8-bit activations in 16 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +25,9 @@ class Linear:
     Attributes:
         weight: float32 [out, in], or int8 codes [out, in] in [-63, 63]; of n < 8 bits, in [-2^(n-1), 2^(n-1) - 1].
         bias: float32 [out]; None: zeros.
-        scale: float32 [out], for codes: value = code * scale. The input is then quantised as it comes, each row (a
-            token) to whole numbers from -127 to 127, which stand for its largest absolute value.
-        bits: of a code in the file: 8, 4, 3 or 2.
+        scale: float32 [out], for codes: value = code * scale. The inputs are then quantised at run time, each row (a
+            token) to whole numbers from -127 to 127, where 127 stands for its largest absolute value.
+        bits: bits of a code in the file: 8, 4, 3 or 2.
     """
 
     weight: Array
@@ -54,7 +54,7 @@ class Linear:
 
     @property
     def out(self) -> int:
-        """Numbers that come out."""
+        """Number of outputs."""
         return len(self.weight)
 
 
@@ -90,12 +90,12 @@ class Embedding:
 
 @dataclass(frozen=True, kw_only=True)
 class Norm:
-    """Layer normalisation, or that by the root mean square.
+    """Layer normalisation, or RMS normalisation.
 
     Attributes:
         gain: float32 [hidden].
         bias: float32 [hidden]; None: zeros.
-        rms: whether the mean stays.
+        rms: whether the mean is not subtracted.
     """
 
     gain: Array
@@ -105,22 +105,22 @@ class Norm:
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One layer of the encoder; heads and neurons are its own. A norm that is None lets pass what comes.
+    """One layer of the encoder, with its own numbers of heads and neurons. A norm that is None is skipped.
 
     Attributes:
-        heads: that have keys and values, at least one; each serves `Encoder.shared` heads.
+        heads: heads with keys and values, at least one; each serves `Encoder.shared` heads.
         query, key, value: hidden -> heads * head_dim, of queries `shared` times as many.
         output: shared * heads * head_dim -> hidden.
         up, down: hidden -> neurons -> hidden.
-        gate: hidden -> neurons, which are active and multiply those of `up`; None: those of `up` are active.
-        attention_norm, output_norm: applied after the sum with what came in.
-        before_attention, before_neurons: applied to what came in, for attention and neurons alone.
-        after_attention, after_neurons: applied to what these say, before the sum.
-        queries, keys: applied to each head.
-        reach: the distance up to which tokens see one another; None: they see all.
+        gate: hidden -> neurons; its activations multiply the outputs of `up`. None: the activation is applied to `up`.
+        attention_norm, output_norm: applied after the residual sum.
+        before_attention, before_neurons: applied to the inputs of attention and of neurons.
+        after_attention, after_neurons: applied to their outputs, before the residual sum.
+        queries, keys: applied to the queries and keys of each head.
+        reach: the distance up to which tokens attend to one another; None: they attend to all.
         theta: the base of rotary positions; None: there are none.
-        distances: what is added to the scores of each head, float32 [heads, 2 * farthest + 1], from the token that is
-            farthest before to that which is farthest behind; None: nothing.
+        distances: what is added to the scores of each head, float32 [heads, 2 * farthest + 1], from the farthest
+            key before the query to the farthest key after it; None: nothing.
     """
 
     heads: int
@@ -149,24 +149,24 @@ class Encoder:
     """Embeddings, layers (Vaswani et al. 2017), pooling.
 
     Attributes:
-        word, position: the tables; the row of the one token type is already added to `position`. None: no places.
-        segment: of token types, where there are several; None: there is one.
-        padding: the id that takes row 0 of `position` and is not counted; None: places are counted over all ids.
-        norm: of the sum of both; None: there is none.
-        project: applied to what was normed; None: the tables are as wide as the layers.
+        word, position: the tables; a single token type is already added to `position`. None: no position table.
+        segment: the table of token types, if there are several; None: there is one.
+        padding: the id that takes row 0 of `position` and is not counted; None: positions are counted over all ids.
+        norm: applied to the sum of the tables; None: there is none.
+        project: applied after this norm; None: the tables are as wide as the layers.
         layers: at least one.
-        head_dim: numbers of a head, the same in all layers.
-        shared: heads that share the keys and values of one.
-        scale: what scores are multiplied by; None: head_dim ** -0.5.
-        causal: whether a token sees those before it alone.
+        head_dim: dimensions of a head, the same in all layers.
+        shared: heads that share one head's keys and values.
+        scale: factor of the attention scores; None: head_dim ** -0.5.
+        causal: whether a token attends only to itself and the tokens before it.
         activation: one of `autoprune.encoder.functional.ACTIVATIONS`.
         epsilon: added to the variance in a norm.
-        final: the norm behind the last layer; None: there is none.
+        final: the norm after the last layer; None: there is none.
         pooling: one of `autoprune.encoder.functional.POOLINGS`, over the tokens that the mask keeps.
-        dense, dense_activation, dense_norm: a layer behind the pooling.
-        projection: a linear map behind it.
-        normalize: whether embeddings get length 1.
-        output: what the result is called.
+        dense, dense_activation, dense_norm: a layer after the pooling.
+        projection: a linear layer after it.
+        normalize: whether vectors are scaled to length 1.
+        output: name of the output.
     """
 
     word: Embedding
@@ -209,17 +209,17 @@ class Encoder:
             self._check_layer(number, layer)
         width = self.hidden
         for name in ("dense", "projection"):
-            behind: Linear | None = getattr(self, name)
-            if behind is not None:
-                _holds(behind.weight.shape[1] == width, f"{name} takes {width} numbers", behind.weight)
-                width = behind.out
+            layer_after: Linear | None = getattr(self, name)
+            if layer_after is not None:
+                _holds(layer_after.weight.shape[1] == width, f"{name} takes {width} numbers", layer_after.weight)
+                width = layer_after.out
 
     def _check_layer(self, number: int, layer: Layer) -> None:
         hidden, inner, neurons = self.hidden, layer.heads * self.head_dim, layer.up.out
         _holds(inner > 0 and neurons > 0, f"layer {number} has a head and a neuron", (layer.heads, neurons))
-        asked = self.shared * inner
-        shapes = {"query": (asked, hidden), "key": (inner, hidden), "value": (inner, hidden)}
-        shapes |= {"output": (hidden, asked), "up": (neurons, hidden), "gate": (neurons, hidden)}
+        queries = self.shared * inner
+        shapes = {"query": (queries, hidden), "key": (inner, hidden), "value": (inner, hidden)}
+        shapes |= {"output": (hidden, queries), "up": (neurons, hidden), "gate": (neurons, hidden)}
         for name, shape in {**shapes, "down": (hidden, neurons)}.items():
             linear: Linear | None = getattr(layer, name)
             if linear is not None:
@@ -227,12 +227,12 @@ class Encoder:
 
     @property
     def hidden(self) -> int:
-        """Numbers of a token between layers."""
+        """Width of the layers."""
         return self.word.dim if self.project is None else self.project.out
 
     @property
     def out(self) -> int:
-        """Numbers of an embedding."""
+        """Dimensions of a vector."""
         last = self.projection or self.dense
         return self.hidden if last is None else last.out
 

@@ -1,4 +1,4 @@
-"""Queries without labels: a user's own, or sentences of their documents, which ask for what is like them."""
+"""Unlabelled queries: a user's own, or sentences of their documents, which search for similar documents."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from autoprune.encoder.texts.corpus import sentences
 from autoprune.errors import AutopruneError
 
 FEWEST = 20
-"""Queries there must be: a fifth of them, four, is what orders are judged on."""
+"""The fewest queries: orders are judged on a fifth of them, that is four."""
 
 DEPTH_LEARNT = 8
-"""Documents of a list that are distilled on: more queries tell more than longer lists."""
+"""Documents of a list that distillation reads: more queries teach more than longer lists."""
 
 LEARNT = 16_384
-"""Pairs that are distilled on, at most: the dense model reads each of them once."""
+"""The most pairs for distillation: the dense model reads each of them once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """Different queries, and where the text of each stands among the documents by itself; -1: nowhere.
+    """Distinct queries, and for each the position of the document that equals it; -1: there is none.
 
     Attributes:
-        left_out: how many more there were, which labels judge by.
+        left_out: how many queries were left out because labelled data judges by them.
     """
 
     queries: list[str]
@@ -37,17 +37,17 @@ class Asking:
     left_out: int = 0
 
     def without(self, judged: Collection[str], where: str) -> Asking:
-        """The same without queries that labels judge by: nothing is learnt from these.
+        """The same without the queries of labelled data, from which nothing may be learnt.
 
         Args:
-            judged: such queries.
-            where: the entry that the queries come from.
+            judged: the queries of labelled data.
+            where: the config entry that the queries come from.
 
         Raises:
             AutopruneError: fewer than `FEWEST` are left.
         """
-        known = set(judged)
-        kept = [at for at, query in enumerate(self.queries) if query not in known]
+        excluded = set(judged)
+        kept = [at for at, query in enumerate(self.queries) if query not in excluded]
         if len(kept) < FEWEST:
             raise AutopruneError(
                 f"{where}: at least {FEWEST} different queries are needed that task.data does not judge by, but of "
@@ -75,21 +75,23 @@ def own_queries(path: str, where: str) -> Asking:
         texts = read_text(file, where).splitlines()
     else:
         raise AutopruneError(f"{where}: the name of a file of queries ends in .txt or .jsonl, but got {path!r}.")
-    found = list(dict.fromkeys(text.strip() for text in texts if text.strip()))
-    if len(found) < FEWEST:
-        raise AutopruneError(f"{where}: at least {FEWEST} different queries are needed, but {path!r} has {len(found)}.")
-    return Asking(queries=found, own=[-1] * len(found))
+    queries = list(dict.fromkeys(text.strip() for text in texts if text.strip()))
+    if len(queries) < FEWEST:
+        raise AutopruneError(
+            f"{where}: at least {FEWEST} different queries are needed, but {path!r} has {len(queries)}."
+        )
+    return Asking(queries=queries, own=[-1] * len(queries))
 
 
 def sentences_asking(documents: Sequence[str], *, seed: int) -> Asking:
-    """A sentence of each document, drawn, as in the inverse cloze task (Lee et al. 2019, "Latent Retrieval").
+    """A random sentence of each document, as in the inverse cloze task (Lee et al. 2019, "Latent Retrieval").
 
-    None asks twice; a document of which all sentences have asked does not.
+    No sentence is used twice; a document without an unused sentence gives no query.
     """
     draw, own = np.random.default_rng(seed), dict[str, int]()
     for at, text in enumerate(documents):
         left = sentences(text) or [text]
-        alone = at if len(left) == 1 else -1  # who asks with the whole text is no answer
+        alone = at if len(left) == 1 else -1  # a document that is the whole query is not an answer
         while left:
             query = left.pop(int(draw.integers(len(left))))
             if query not in own:
@@ -100,12 +102,12 @@ def sentences_asking(documents: Sequence[str], *, seed: int) -> Asking:
 
 @dataclass(frozen=True, kw_only=True)
 class Unlabelled:
-    """What is distilled on, and what agreement is judged on: of different queries.
+    """Data for distillation and for agreement, from different queries.
 
     Attributes:
-        learnt: pairs.
-        judged: validation and test.
-        left_out: queries of neither, since labels judge by them.
+        learnt: pairs for distillation.
+        judged: lists of validation and test.
+        left_out: queries used for neither, because labelled data judges by them.
     """
 
     learnt: list[Pair]
@@ -114,28 +116,28 @@ class Unlabelled:
 
 
 def unlabelled(documents: Sequence[str], asking: Asking, *, depth: int, judged: int, seed: int) -> Unlabelled:
-    """Splits queries, and looks for their lists.
+    """Splits queries, and searches their lists.
 
     Args:
-        documents: among which BM25 looks.
+        documents: documents that BM25 searches.
         asking: the queries.
-        depth: documents of a list that is judged, at most.
-        judged: queries of validation, and of test, at most; never more than a fifth each.
+        depth: the most documents of a judged list.
+        judged: the most queries of validation, and of test; never more than a fifth each.
         seed: draws queries and pairs.
 
     Raises:
-        AutopruneError: nearly no query has words of a document.
+        AutopruneError: hardly any query shares a word with a document.
     """
     search, draw = Bm25(documents), np.random.default_rng(seed)
     order = iter(draw.permutation(len(asking.queries)).tolist())
     wanted = min(judged, len(asking.queries) // 5)
-    found: dict[str, dict[int, Positions]] = {"validation": {}, "test": {}}
-    for held in found.values():
+    lists_of: dict[str, dict[int, Positions]] = {"validation": {}, "test": {}}
+    for by_query in lists_of.values():
         for at in order:
             best = search.best(asking.queries[at], depth, without=asking.own[at])
             if len(best) > 1:
-                held[at] = best
-            if len(held) == wanted:
+                by_query[at] = best
+            if len(by_query) == wanted:
                 break
     learnt: list[Pair] = []
     for at in order:
@@ -144,12 +146,12 @@ def unlabelled(documents: Sequence[str], asking: Asking, *, depth: int, judged: 
         learnt += [(asking.queries[at], documents[place]) for place in taken]
         if len(learnt) >= LEARNT:
             break
-    if len(learnt) < 2 or not all(found.values()):
+    if len(learnt) < 2 or not all(lists_of.values()):
         raise AutopruneError(
             "task.texts: hardly any query has a word in common with documents, so that there is nothing to order; give "
             "texts and queries that are of one language and domain."
         )
-    queries = {split: [asking.queries[at] for at in held] for split, held in found.items()}
-    lists = {split: list(held.values()) for split, held in found.items()}
+    queries = {split: [asking.queries[at] for at in by_query] for split, by_query in lists_of.items()}
+    lists = {split: list(by_query.values()) for split, by_query in lists_of.items()}
     judged_by = listed(documents, queries, lists)
     return Unlabelled(learnt=learnt[:LEARNT], judged=judged_by, left_out=asking.left_out)

@@ -1,4 +1,4 @@
-"""How a reranker is judged: where it puts what people called relevant, and whether it orders as the dense one does."""
+"""Benchmarks of rerankers: where they put relevant documents, and how far they agree with the dense model's order."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ Scores = np.ndarray[Any, np.dtype[np.float64]]
 K = 10
 
 PERTURBED = 3
-"""Of so many queries one is asked again with mistakes: every pair is read anew."""
+"""One of so many queries is perturbed, since every pair of a perturbed query must be read again."""
 
 DIGITS = 6
-"""Scores that differ by less are one, so that rounding decides nothing."""
+"""Decimal places of scores; closer scores count as equal, so that rounding errors decide nothing."""
 
 
 def scored(encode: Encode, pairs: Sequence[Pair]) -> Scores:
-    """What a model gives for pairs, float64 [n]; what is no number comes last."""
-    found = np.asarray(encode(pairs), dtype=np.float64)[:, 0] if pairs else np.empty(0)
-    return np.where(np.isfinite(found), np.round(found, DIGITS), -np.inf)
+    """The scores of a model for pairs, float64 [n]; one that is not finite comes last."""
+    scores = np.asarray(encode(pairs), dtype=np.float64)[:, 0] if pairs else np.empty(0)
+    return np.where(np.isfinite(scores), np.round(scores, DIGITS), -np.inf)
 
 
 class Reranking(Benchmark):
-    """What the relevant documents that a first stage found gain by their new places.
+    """The gain of the relevant documents that a first stage found, by their new places.
 
-    Those that the first stage did not find, and those beyond `K`, gain nothing; the ideal list has all of them, as
-    `trec_eval` has it. Equal scores come in the order of `Lists`.
+    Documents that the first stage did not find, and those beyond place `K`, gain nothing; the ideal list has all of
+    them, as in `trec_eval`. Documents of equal score keep the order of `Lists`.
 
     Args:
-        lists: what is asked.
+        lists: queries with their documents.
         grades: by split, for each query: position of a document → its gain, above 0.
-        metric: `ndcg@10` or `mrr@10` (the reciprocal place of the first relevant one).
-        found: the share of the relevant documents that were found, for people.
+        metric: `ndcg@10` or `mrr@10` (the reciprocal place of the first relevant document).
+        found: the share of the relevant documents that the first stage found, for people.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Reranking(Benchmark):
         self.name = f"reranking {metric}"
         self.metrics = {metric: MeanValue(self.name)}
         self.lists, self.grades, self._metric, self._found = lists, grades, metric, found
-        self.labelled = metric == METRICS[0]  # the others are read beside it
+        self.labelled = metric == METRICS[0]  # the other metrics are shown in addition
 
     def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
         places, texts = _asked(self.lists, split, perturb)
@@ -67,7 +67,7 @@ class Reranking(Benchmark):
     def part(self, budget: Budget) -> Reranking:
         known = self.grades["validation"]
         lists, kept = self.lists.part(budget, [list(grades) for grades in known])
-        if not kept:  # the first stage found nothing that is relevant
+        if not kept:  # the first stage found nothing relevant
             return self
         grades = [
             {
@@ -107,14 +107,14 @@ METRICS = tuple(GAINS)
 
 
 class Agreement(Benchmark):
-    """Whether lists come in the order that the dense model gives them.
+    """Agreement with the order in which the dense model puts lists.
 
-    A perturbed query asks for the order that the dense model gives to the query as it is.
+    A perturbed query is compared with the order of the dense model for the unperturbed query.
 
     Args:
-        lists: what is asked.
+        lists: queries with their documents.
         metric: `kendall` (τ-b of both orders, Kendall 1945) or `overlap@10` (the share of the dense model's first ten
-            that are among the first ten; of a list of ten or fewer nothing is told).
+            that are among the first ten; for a list of ten or fewer it says nothing).
     """
 
     labelled = False
@@ -128,7 +128,7 @@ class Agreement(Benchmark):
     def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
         places, texts = _asked(self.lists, split, perturb)
         if split not in self._right:
-            assert self.dense is not None, "what is right is known once the dense model is"
+            assert self.dense is not None, "the dense model must be known"
             whole = range(len(self.lists.queries[split]))
             self._right[split] = scored(self.dense, self.lists.pairs(split, whole, self.lists.queries[split]))
         right = self.lists.cut(split, range(len(self.lists.queries[split])), self._right[split])
@@ -152,11 +152,12 @@ class Agreement(Benchmark):
 
 
 def kendall(right: Scores, found: Scores) -> float:
-    """τ-b of two lists of scores; 0 where one finds all alike."""
+    """τ-b of two lists of scores; 0 if only one of them has all scores equal, 1 if both have."""
     above, below = np.triu_indices(len(right), k=1)
     one, other = right[above] > right[below], found[above] > found[below]
     less, fewer = right[above] < right[below], found[above] < found[below]
-    signs, others = one.astype(int) - less, other.astype(int) - fewer  # infinities have no difference, but an order
+    # Not the sign of a difference: infinities have an order, but no difference.
+    signs, others = one.astype(int) - less, other.astype(int) - fewer
     scale = np.sqrt(float(np.abs(signs).sum()) * float(np.abs(others).sum()))
     return float((signs * others).sum() / scale) if scale else float(not signs.any() and not others.any())
 
@@ -173,13 +174,13 @@ AGREEMENTS = {"kendall": kendall, f"overlap@{K}": overlap}
 
 
 def _asked(lists: Lists, split: str, perturb: Perturb | None) -> tuple[list[int], list[str]]:
-    """Which queries are asked, and what they ask as they are."""
+    """The positions of the queries that are used, and their unperturbed texts."""
     places = list(range(0, len(lists.queries[split]), PERTURBED if perturb else 1))
     return places, [lists.queries[split][place] for place in places]
 
 
 def changed(texts: Sequence[str], perturb: Perturb | None) -> list[str]:
-    """The texts as they are asked."""
+    """The texts, perturbed if `perturb` is given."""
     return [perturb(text) for text in texts] if perturb else list(texts)
 
 

@@ -1,4 +1,4 @@
-"""What a reranker task can be told."""
+"""The settings of a reranker task."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from autoprune.tasks.task import Training
 
 @dataclass(kw_only=True)
 class RerankerData:
-    """What orders are judged by, beside agreement with the dense model; each is a path or left out.
+    """What orders are judged by, in addition to agreement with the dense model; each is a path or left out.
 
     Attributes:
         retrieval: documents, queries and relevance; see `autoprune.encoder.benchmarks.retrieval`.
-        run: a run file, which says what another first stage found for these queries; None: BM25 looks.
-        depth: documents of a list, at most: what was found for a query, and is put in order.
-        queries: that are asked on validation, at most, and where nothing is labelled on test too.
+        run: a run file with the documents that another first stage found for these queries; None: BM25 searches.
+        depth: the most documents of a list, the documents found for a query, which are put in order.
+        queries: the most queries of validation, and without labels also of test.
         pairs: a table of query, document and label, or a folder of these for validation and test.
     """
 
@@ -30,10 +30,10 @@ class RerankerData:
     pairs: str | None = None
 
     def check(self) -> None:
-        """Refuses what cannot be.
+        """Refuses impossible values.
 
         Raises:
-            AutopruneError: with the path of the entry.
+            AutopruneError: a value is impossible; the error names the entry.
         """
         for name, least in (("depth", 2), ("queries", 2)):
             if getattr(self, name) < least:
@@ -47,17 +47,16 @@ class RerankerData:
 
 @dataclass(kw_only=True)
 class RerankerConfig(TextConfig):
-    """What a reranker task can be told, beside what `TextConfig` says.
+    """The settings of a reranker task, in addition to those of `TextConfig`.
 
     Attributes:
         model: a cross-encoder; one must be named.
-        texts: documents: what is distilled on, what counts pieces of the vocabulary, and what agreement is judged on.
-            Without any, the documents of `data.retrieval`, else news that comes inside gensim.
-        queries: the user's own, without labels; without any, sentences of the texts ask.
+        texts: documents for distillation, for counting pieces of the vocabulary, and for agreement. None: the documents
+            of `data.retrieval`, else news that comes with gensim.
+        queries: the user's own unlabelled queries; None: sentences of the texts.
         data: what else orders are judged by.
-        metric: unless it is named, `ndcg@10` where there is a collection, else `spearman` where there are pairs, else
-            `kendall`.
-        pairs_per_epoch: an epoch of distillation, so that a budget means the same for any corpus.
+        metric: None: `ndcg@10` with a collection, else `spearman` with labelled pairs, else `kendall`.
+        pairs_per_epoch: pairs in an epoch of distillation, so that a budget means the same for any corpus.
         pairs_per_update: batch size.
     """
 

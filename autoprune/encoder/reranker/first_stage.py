@@ -18,7 +18,7 @@ from autoprune.encoder.reranker.lists import Lists, Positions
 from autoprune.errors import AutopruneError
 
 K1, B = 1.2, 0.75
-"""Of BM25: how soon a word that occurs again counts no more, and how much long documents are held back."""
+"""Parameters of BM25: how soon repeated words stop counting, and how much long documents are penalised."""
 
 UNSPACED = (
     "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
@@ -33,17 +33,17 @@ WORD = re.compile(rf"[{UNSPACED}]+|[^\W{UNSPACED}]+")
 RUN_OF_WORDS = re.compile(f"[{UNSPACED}]{{2,}}")
 
 RUN = "query Q0 document rank score tag"
-"""A line of a run file, as TREC has it."""
+"""A line of a run file in TREC's form."""
 
 
 def listed(
     documents: Sequence[str], queries: Mapping[str, Sequence[str]], found: Mapping[str, Sequence[Positions]]
 ) -> Lists:
-    """What a first stage found, in an order by the hash of each document.
+    """The documents that a first stage found, in a neutral order by the hash of each document.
 
     Args:
         documents: texts.
-        queries, found: by split; the positions of what was found for each.
+        queries, found: by split, the queries, and for each the positions of the documents found.
     """
     rank = np.argsort(order_of(documents))
     neutral = {split: [one[np.argsort(rank[one])] for one in lists] for split, lists in found.items()}
@@ -54,7 +54,7 @@ class Bm25:
     """Search by words (Robertson & Zaragoza 2009, "The Probabilistic Relevance Framework"), idf as in Lucene.
 
     Args:
-        documents: texts; one without a word is never found.
+        documents: texts; a document without words is never found.
     """
 
     def __init__(self, documents: Sequence[str]) -> None:
@@ -62,28 +62,28 @@ class Bm25:
         rows, columns, counts = list[int](), list[int](), list[int]()
         lengths = np.zeros(len(documents))
         for row, text in enumerate(documents):
-            found = _words(text)
-            lengths[row] = len(found)
-            for word, count in Counter(found).items():
+            words = _words(text)
+            lengths[row] = len(words)
+            for word, count in Counter(words).items():
                 rows.append(row)
                 columns.append(self._words.setdefault(word, len(self._words)))
                 counts.append(count)
-        often = np.array(counts, dtype=np.float64)
-        held = np.bincount(columns, minlength=len(self._words))
-        rare = np.log1p((len(documents) - held + 0.5) / (held + 0.5))
-        slowed = often + K1 * (1 - B + B * lengths[rows] / max(lengths.mean(), 1e-9))
-        weights = rare[columns] * often * (K1 + 1) / slowed
+        frequency = np.array(counts, dtype=np.float64)
+        holding = np.bincount(columns, minlength=len(self._words))
+        idf = np.log1p((len(documents) - holding + 0.5) / (holding + 0.5))
+        saturated = frequency + K1 * (1 - B + B * lengths[rows] / max(lengths.mean(), 1e-9))
+        weights = idf[columns] * frequency * (K1 + 1) / saturated
         shape = len(documents), len(self._words)
         self._weights: Any = scipy.sparse.csc_matrix((weights, (rows, columns)), shape=shape)
 
     def best(self, query: str, count: int, *, without: int = -1) -> Positions:
-        """Positions of the documents that have words of a query, best first: int64, `count` or fewer.
+        """Positions of the documents that share words with a query, best first: int64, `count` or fewer.
 
         Args:
-            without: the position of one that is no answer.
+            without: the position of a document that is not an answer.
         """
-        known = [self._words[word] for word in dict.fromkeys(_words(query)) if word in self._words]
-        scores = np.asarray(self._weights[:, known].sum(axis=1)).ravel()
+        columns = [self._words[word] for word in dict.fromkeys(_words(query)) if word in self._words]
+        scores = np.asarray(self._weights[:, columns].sum(axis=1)).ravel()
         if without >= 0:
             scores[without] = 0
         holding = np.flatnonzero(scores > 0)
@@ -92,7 +92,7 @@ class Bm25:
 
 
 def _words(text: str) -> list[str]:
-    """Words in lower case; where nothing parts them, each two neighbours, as Lucene's analyser of Chinese has it."""
+    """Words in lower case; in scripts without spaces, pairs of characters, as in Lucene's analyser of Chinese."""
     return [part for word in WORD.findall(text.lower()) for part in _parts(word)]
 
 
@@ -103,16 +103,16 @@ def _parts(word: str) -> list[str]:
 
 
 def read_run(file: Path, collection: Collection, depth: int, where: str) -> dict[str, list[Positions]]:
-    """What was found for each query by split, best first, as a run file has it.
+    """The documents found for each query in a run file, by split, best first.
 
     Args:
         file: lines of `RUN`, or of query, document, score; larger scores are better.
-        collection: whose ids it names. Documents that the collection lacks, and the query itself, are left out.
-        depth: of each query, at most.
-        where: the entry that names the file.
+        collection: the collection whose ids it names. Documents that it lacks, and the query itself, are left out.
+        depth: the most documents of a query.
+        where: the config entry that names the file.
 
     Raises:
-        AutopruneError: a line is none of a run, or nothing was found for any query that is judged.
+        AutopruneError: a line is not a line of a run, or nothing was found for any judged query.
     """
     place = {name: at for at, name in enumerate(collection.ids)}
     held: dict[str, dict[int, float]] = {}

@@ -1,4 +1,4 @@
-"""What types of transformers put on their layers to give a score, each as plain data."""
+"""The heads with which types of transformers give a score, as plain data."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Head:
     """A map with an activation on the first token, perhaps a norm, and a map to one number.
 
     Attributes:
-        layout: of the layers.
-        model: the class of `transformers` that has both.
-        layers: what the names of its layers' weights begin with.
-        dense, norm, score: what the others are called, without `.weight`; empty: there is none.
-        activation: of the map, one of `autoprune.encoder.functional.ACTIVATIONS`.
+        layout: layout of the layers.
+        model: the class of `transformers` with layers and head.
+        layers: the prefix of the layers' weights.
+        dense, norm, score: names of the head's weights, without `.weight`; empty: there is none.
+        activation: activation of the first map, one of `autoprune.encoder.functional.ACTIVATIONS`.
         pools: whether config.json says how tokens become one vector, the activation, and whether the map has a bias.
     """
 
@@ -102,14 +102,14 @@ HEADS: Mapping[str, Head] = {
         pools=True,
     ),
 }
-"""By `model_type`. RoBERTa's, XLM-R's and CamemBERT's are one, and are written as one."""
+"""Heads by `model_type`. RoBERTa, XLM-R and CamemBERT share a head, and are written as one type."""
 
 
 def head_of(family: str) -> Head:
     """The head of a type.
 
     Raises:
-        AutopruneError: none is known.
+        AutopruneError: its head is not known.
     """
     if family not in HEADS:
         raise AutopruneError(
@@ -119,10 +119,10 @@ def head_of(family: str) -> Head:
 
 
 def written_head(manifest: Mapping[str, Any]) -> Head:
-    """The head that an artifact is written with: the one whose layers and activation it has.
+    """The head with which an artifact is exported, by its layers and activation.
 
     Args:
-        manifest: of a cross-encoder.
+        manifest: the manifest of a cross-encoder.
     """
     if "family" in manifest:
         return HEADS[manifest["family"]]

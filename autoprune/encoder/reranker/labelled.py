@@ -1,4 +1,4 @@
-"""How a reranker is judged by pairs that people labelled: whether it scores them as they did, and tells them apart."""
+"""Benchmarks of rerankers on labelled pairs: whether scores follow the labels, and separate two labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Labels = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class LabelledPairs(Benchmark):
-    """Whether pairs that people labelled higher score higher: Spearman's ρ, of two labels too.
+    """Whether pairs with higher labels have higher scores: Spearman's ρ, even with only two labels.
 
     Args:
         pairs: by split, `validation` and `test`: queries, documents and labels.
@@ -55,13 +55,13 @@ class LabelledPairs(Benchmark):
 
 
 class TwoLabels(LabelledPairs):
-    """The share of the pairs that are told apart as people did, by a threshold that stays: labels are two numbers.
+    """Accuracy on pairs with two labels, with one fixed threshold for all models.
 
-    It is the one at which the dense model is most often right on validation, as whoever serves it would choose it. So
-    a smaller model loses by scores that have moved, even if their order is kept.
+    It is the threshold at which the dense model is most accurate on validation, as one would choose it in use. So a
+    smaller model loses if its scores have shifted, even if their order is kept.
 
     Args:
-        pairs: as of `LabelledPairs`.
+        pairs: as for `LabelledPairs`.
         upper: the larger label.
     """
 
@@ -78,7 +78,7 @@ class TwoLabels(LabelledPairs):
 
     @cached_property
     def threshold(self) -> float:
-        """What scores of the upper label are above."""
+        """The threshold: pairs that score above it get the upper label."""
         assert self.dense is not None, "the threshold is known once the dense model is"
         held = self.pairs["validation"]
         found = scored(self.dense, list(zip(held.first, held.second, strict=True)))
@@ -98,13 +98,13 @@ class TwoLabels(LabelledPairs):
 
 
 def read_labelled(pairs: Mapping[str, Scored]) -> list[Benchmark]:
-    """By what labelled pairs judge: by their order, and where they have two labels by these as well."""
+    """The benchmarks of labelled pairs: by their order, and also by accuracy if there are two labels."""
     labels = {label for held in pairs.values() for label in held.score}
     return [LabelledPairs(pairs), *([TwoLabels(pairs, upper=max(labels))] if len(labels) == 2 else [])]
 
 
 def best_threshold(scores: Scores, upper: Labels) -> float:
-    """Above which scores are most often of the upper label: between two of them, or beyond all."""
+    """The most accurate threshold for the upper label: between two scores, or beyond all."""
     order = np.argsort(scores, kind="stable")
     ordered, above = scores[order], upper[order]
     right = np.concatenate([[0], np.cumsum(~above)]) + above.sum() - np.concatenate([[0], np.cumsum(above)])

@@ -1,4 +1,4 @@
-"""What a reranker is asked: queries, each with the few documents that a first stage found for it."""
+"""Lists: queries, each with the documents that a first stage found for it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Positions = np.ndarray[Any, np.dtype[np.int64]]
 Pair = tuple[str, str]
 
 PART_DEPTH = 12
-"""Documents of a query in a part, at most."""
+"""The most documents of a query in a part."""
 
 SEED = 0
-"""Draws parts: the same ones in every study."""
+"""Seed that draws parts: the same parts in every study."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lists:
-    """Queries, and a list for each of what a first stage found, in an order that says nothing.
+    """Queries, and for each the documents that a first stage found, in a neutral order.
 
     Attributes:
         documents: texts.
         queries: by split, `validation` and `test`.
-        found: by split, for each query: positions of documents, int64; in an order by what the documents are, so
-            that a model that finds all alike gains nothing from the order of the first stage.
+        found: by split, for each query: positions of documents, int64. Their order depends only on the documents,
+            so that a model that scores all alike gains nothing from the order of the first stage.
     """
 
     documents: Sequence[str]
@@ -38,11 +38,11 @@ class Lists:
     found: Mapping[str, Sequence[Positions]]
 
     def pairs(self, split: str, places: Sequence[int], queries: Sequence[str]) -> list[Pair]:
-        """The pairs of some queries, one query after the other.
+        """The pairs of some queries, query by query.
 
         Args:
-            places: of the queries in the split.
-            queries: what they ask, perhaps changed.
+            places: positions of the queries in the split.
+            queries: their texts, perhaps perturbed.
         """
         return [
             (query, self.documents[at])
@@ -51,7 +51,7 @@ class Lists:
         ]
 
     def cut(self, split: str, places: Sequence[int], values: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
-        """The values of pairs, as `pairs` gives them, by query."""
+        """Values of pairs, in the order of `pairs`, split by query."""
         return np.split(values, np.cumsum([len(self.found[split][place]) for place in places])[:-1])
 
     def part(self, budget: Budget, wanted: Sequence[Sequence[int]] | None = None) -> Part:
@@ -59,16 +59,16 @@ class Lists:
 
         Args:
             budget: how much may be read; texts are shortened.
-            wanted: for each query the documents that stay in its list; one that has none of them is left out.
+            wanted: for each query, the documents that must stay in its list; a query without these is left out.
         """
         split, spent = "validation", 0
         queries = budget.short(self.queries[split])
         costs, kept = budget.costs(queries), dict[int, Positions]()
         texts: dict[int, str] = {}
         for place in np.random.default_rng(SEED).permutation(len(queries)).tolist():
-            there = self.found[split][place]
-            first = np.isin(there, list(wanted[place])) if wanted else np.ones(len(there), dtype=bool)
-            near = there[np.sort(np.argsort(~first, kind="stable")[:PART_DEPTH])]  # the order stays: it says nothing
+            listed = self.found[split][place]
+            first = np.isin(listed, list(wanted[place])) if wanted else np.ones(len(listed), dtype=bool)
+            near = listed[np.sort(np.argsort(~first, kind="stable")[:PART_DEPTH])]  # in the same neutral order
             short = budget.short([self.documents[at] for at in near])
             cost = int(budget.costs(short).sum()) + len(short) * int(costs[place]) if short else 0
             if (kept and spent + cost > budget.tokens) or not first.any():
@@ -86,14 +86,14 @@ class Lists:
         return sha256_of(
             value
             for split in ("validation", "test")
-            for query, there in zip(self.queries[split], self.found[split], strict=True)
-            for value in (split, query, *(self.documents[at] for at in there))
+            for query, listed in zip(self.queries[split], self.found[split], strict=True)
+            for value in (split, query, *(self.documents[at] for at in listed))
         )
 
     def describe(self) -> str:
         """`100 validation and 113 test queries with lists of up to 30 documents`."""
         counts = " and ".join(f"{len(self.queries[split]):,} {split}" for split in ("validation", "test"))
-        most = max(len(there) for split in ("validation", "test") for there in self.found[split])
+        most = max(len(listed) for split in ("validation", "test") for listed in self.found[split])
         return f"{counts} queries with lists of up to {most} documents"
 
 
@@ -101,8 +101,8 @@ class Part(NamedTuple):
     """A part of some lists.
 
     Attributes:
-        lists: of validation alone.
-        kept: of each query in it, by its place in the whole: the positions that the documents of its list have there.
+        lists: lists of validation only.
+        kept: position of a query in the whole → the positions of its list's documents in the whole.
     """
 
     lists: Lists

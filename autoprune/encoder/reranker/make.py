@@ -1,4 +1,4 @@
-"""The reranker task: the model, the texts, and what orders are judged by, from a config."""
+"""Makes the reranker task from a config: reads the model, the texts and the benchmarks."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ COLUMNS = {
     "document": r"document|passage|answer|text|positive|(sentence|text|s)(2|b)",
     "label": r"label|score|grade|relevance",
 }
-"""What the columns of labelled pairs can be called."""
+"""Patterns for the names of the columns of labelled pairs."""
 
 LABELS = -math.inf, math.inf
-"""The range of labels: a number is as good as any other, since their order alone counts."""
+"""The range of labels: any number is allowed, since only their order counts."""
 
 
 class Judged(NamedTuple):
-    """A collection as a reranker is asked it."""
+    """A collection prepared for rerankers."""
 
     lists: Lists
     benchmarks: list[Reranking]
@@ -51,13 +51,13 @@ def make_reranker(config: RerankerConfig) -> RerankerTask:
     """A reranker, judged by agreement with the dense model and by what the config names.
 
     Raises:
-        AutopruneError: a package is not installed, or the model, the texts or what it is judged by cannot be used.
+        AutopruneError: a package is not installed, or the model, the texts or a benchmark cannot be used.
     """
     for package in PACKAGES:
         need(package, "text", f"task={config.name}")
     config.check()
     data, benchmarks, asked = config.data, list[Benchmark](), list[str]()
-    # Everything small is read, and refused, before the model.
+    # Everything small is read and checked before the model.
     with doing(where := "task.data.pairs"):
         labelled = (
             read_pairs(Path(data.pairs), scale=LABELS, seed=config.seed, where=where, columns=COLUMNS)
@@ -67,10 +67,10 @@ def make_reranker(config: RerankerConfig) -> RerankerTask:
     judged = read_judged(data, seed=config.seed) if data.retrieval else None
     if judged:
         benchmarks += judged.benchmarks
-        asked += [query for held in judged.lists.queries.values() for query in held]
+        asked += [query for queries in judged.lists.queries.values() for query in queries]
     if labelled:
         benchmarks += read_labelled(labelled.pairs)
-        asked += [query for held in labelled.pairs.values() for query in held.first]
+        asked += [query for pairs in labelled.pairs.values() for query in pairs.first]
     with doing("task.queries"):
         own = own_queries(config.queries, "task.queries") if config.queries else None
     with doing("task.texts"):
@@ -96,10 +96,10 @@ def _corpus(config: RerankerConfig, judged: Judged | None) -> Corpus:
 
 
 def read_judged(data: RerankerData, *, seed: int) -> Judged:
-    """Reads a collection in BEIR's or TREC's form, and what a first stage finds for its queries.
+    """Reads a collection in BEIR's or TREC's form, and the documents that a first stage finds for its queries.
 
     Raises:
-        AutopruneError: what is read cannot be: with the file and the line.
+        AutopruneError: the content is invalid; the error gives the file and the line.
     """
     with doing(where := "task.data.retrieval"):
         path = Path(str(data.retrieval))
@@ -131,16 +131,16 @@ def _searched(collection: Collection, depth: int) -> dict[str, list[Positions]]:
 
 
 def _found(collection: Collection, found: dict[str, list[Positions]]) -> str:
-    """What the first stage found of what is relevant: more a reranker cannot put first."""
-    said = []
+    """The share of the relevant documents that the first stage found; a reranker cannot find more."""
+    shares = []
     for split, lists in found.items():
         relevant = [set(known) for known in collection.grades[split]]
-        hits = sum(len(known & set(there.tolist())) for known, there in zip(relevant, lists, strict=True))
-        said.append(f"{100 * hits / sum(map(len, relevant)):.3g} % for {split}")
-    return "; ".join([f"of what is relevant the first stage found {' and '.join(said)}", *collection.notes])
+        hits = sum(len(known & set(listed.tolist())) for known, listed in zip(relevant, lists, strict=True))
+        shares.append(f"{100 * hits / sum(map(len, relevant)):.3g} % for {split}")
+    return "; ".join([f"of what is relevant the first stage found {' and '.join(shares)}", *collection.notes])
 
 
 LOCATED = ("model", "texts", "queries", "data.retrieval", "data.run", "data.pairs")
 
 RERANKER = TaskMaker(config=RerankerConfig, make=make_reranker, idle=RerankerConfig.idle, located=LOCATED)
-"""What a reranker task can be told."""
+"""The reranker task, with its config."""

@@ -1,4 +1,4 @@
-"""Reading cross-encoders as `transformers` and `sentence-transformers` keep them: a hub name or a folder."""
+"""Reads cross-encoders of `transformers` and `sentence-transformers`, from a hub name or a folder."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from autoprune.encoder.weights import Shape, checked_weights, named_weights, res
 from autoprune.errors import AutopruneError, nearest
 
 OLD_ACTIVATION = "sbert_ce_default_activation_function"
-"""What sentence-transformers before version 4 called what becomes of a score."""
+"""The setting of the score's activation in sentence-transformers before version 4."""
 
 
 def read_cross_encoder(name: str | None) -> Encoder:
-    """A cross-encoder of one number, with its tokenizer, and what becomes of the number.
+    """A cross-encoder that gives one number, with its tokenizer and the activation of that number.
 
     No code that comes with a model is run, and no pickle is opened that holds more than tensors.
 
@@ -35,7 +35,7 @@ def read_cross_encoder(name: str | None) -> Encoder:
         name: a folder, or a name on the Hugging Face hub.
 
     Raises:
-        AutopruneError: it is not there, cannot be fetched, is no cross-encoder of a type that is known, gives several
+        AutopruneError: it does not exist, cannot be fetched, is not a cross-encoder of a known type, gives several
             numbers, or has a setting that would be lost (`autoprune.encoder.settings`).
     """
     if name is None:
@@ -120,10 +120,10 @@ def _behind(source: Source, head: Head, held: Mapping[str, Tensor], told: Mappin
 
 
 def _score(source: Source, told: Mapping[str, Any]) -> str:
-    """What becomes of the number, as sentence-transformers has it: sigmoid where nothing is said.
+    """The activation of the number, as in sentence-transformers: sigmoid if none is given.
 
     Raises:
-        AutopruneError: it is not known here.
+        AutopruneError: the activation is not known.
     """
     declared = source.read(source.folder / DECLARED, f"{DECLARED} of cross-encoders")
     inside = told.get("sentence_transformers")

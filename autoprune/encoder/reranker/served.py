@@ -1,4 +1,4 @@
-"""Cross-encoders that answer: an encoder of pairs, whose vectors have one number, and what becomes of it."""
+"""Cross-encoders that answer: an encoder of pairs that gives one number, and the activation of that number."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCORES: dict[str, Callable[[Scores], Scores]] = {
     "sigmoid": lambda logits: (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32),
     "identity": lambda logits: logits,
 }
-"""What becomes of the number that a model gives."""
+"""The activations that turn a model's number into a score."""
 
 
 class Ranked(NamedTuple):
@@ -30,11 +30,11 @@ class Ranked(NamedTuple):
 
 
 class Reranker(TextModel):
-    """Two texts to a score.
+    """A cross-encoder of an artifact: maps two texts to a score.
 
     Args:
         encoder: reads the pairs, and gives one number for each.
-        score: what becomes of it, one of `SCORES`.
+        score: the activation of this number, one of `SCORES`.
     """
 
     def __init__(self, encoder: SentenceEncoder, score: str) -> None:
@@ -60,16 +60,16 @@ class Reranker(TextModel):
     def rank(
         self, query: str, documents: Sequence[str], *, top_k: int | None = None, batch_size: int | None = None
     ) -> list[Ranked]:
-        """The documents, best first; those of equal score stay in the order that they have.
+        """The documents, best first; documents of equal score stay in their order.
 
         Args:
-            query: that is asked.
-            documents: texts; what is beyond the length that the model reads is cut off, of the longer text first.
-            top_k: how many; None: all.
-            batch_size: pairs that are computed at a time, those of like length together; None: what suits the device.
+            query: the query.
+            documents: texts; a pair that is longer than the model reads is cut off, the longer text first.
+            top_k: how many documents to return; None: all.
+            batch_size: pairs in a batch; a batch holds pairs of similar length. None: what suits the device.
 
         Raises:
-            AutopruneError: something is no text, or a number is not positive.
+            AutopruneError: something is not a text, or a number is not positive.
         """
         if not isinstance(query, str):
             raise AutopruneError(f"rank: the query is a text, but got {query!r}.")
@@ -80,22 +80,22 @@ class Reranker(TextModel):
         top_k = None if top_k is None else how_many(top_k, "rank: top_k")
         given = self._given([(query, document) for document in documents], batch_size, "rank")
         scores = SCORES[self._score](given)
-        order = np.argsort(-given, kind="stable")[:top_k]  # not by scores: a sigmoid makes large ones alike
+        order = np.argsort(-given, kind="stable")[:top_k]  # not by scores: a sigmoid makes large numbers equal
         return [Ranked(int(at), float(scores[at])) for at in order]
 
     def predict(self, pairs: Sequence[tuple[str, str]], *, batch_size: int | None = None) -> Scores:
         """The scores of pairs (query, document): float32 [n].
 
         Args:
-            batch_size: as of `rank`.
+            batch_size: as for `rank`.
 
         Raises:
-            AutopruneError: something is no pair of texts, or `batch_size` is not positive.
+            AutopruneError: something is not a pair of texts, or `batch_size` is not positive.
         """
         return SCORES[self._score](self._given(pairs, batch_size, "predict"))
 
     def _given(self, pairs: Sequence[Any], batch_size: int | None, asked: str) -> Scores:
-        """What the model gives for pairs of texts, float32 [n]; whatever else is refused."""
+        """The model's numbers for pairs of texts, float32 [n]; anything else is refused."""
         batch_size = None if batch_size is None else how_many(batch_size, f"{asked}: batch_size")
         return self.vectors([_checked(pair, asked) for pair in pairs], batch_size=batch_size)[:, 0]
 
@@ -106,12 +106,12 @@ class Reranker(TextModel):
         batch_size: int | None = None,
         told: Callable[[float], None] = lambda share: None,
     ) -> Scores:
-        """What the model gives for pairs, before anything becomes of it: float32 [n, 1]."""
+        """The model's numbers for pairs, before the activation: float32 [n, 1]."""
         self.encoder.pause = self.pause
         return self.encoder.vectors(texts, batch_size=batch_size, told=told)
 
     def count(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """As `SentenceEncoder.count`, of single texts."""
+        """As `SentenceEncoder.count`, for single texts."""
         return self.encoder.count(texts)
 
 

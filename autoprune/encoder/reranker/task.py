@@ -1,4 +1,4 @@
-"""The reranker task: agreement with the dense model's order, and whatever else orders are judged by."""
+"""The reranker task: agreement with the dense model's order, and the labelled benchmarks that the user gives."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.encoder.workloads import TEXTS, Workload, make_requests
 
 CALIBRATION_PAIRS, CALIBRATION_TOKENS = 512, (16, 48)
-"""Pairs that importance is measured on, and how much of each query and document."""
+"""How many pairs importance is measured on, and how many tokens of each query and document."""
 
 COVERED = 500
-"""Documents of which it is told how much can still be read, at most."""
+"""The most documents whose coverage is measured."""
 
 WORKLOADS = {"10x128": 10, "1x128": 1, "30x128": 30}
-"""Documents of a query, each of which is a pair of `PAIR_TOKENS` with it."""
+"""Workload → documents of a query; each pair of query and document has `PAIR_TOKENS` tokens."""
 
 PAIR_TOKENS, QUERY_TOKENS = 128, 16
 
 POOLED = 8
-"""Documents that are made for each request; a longer one takes those of the next ones as well."""
+"""Documents made for each request; a larger request takes documents of the next requests as well."""
 
 REQUEST_TEXTS = 2000
-"""Texts whose words make the requests that are timed."""
+"""How many texts the timed requests are made from."""
 
 
 class RerankerTask(TextTask[Reranker, RerankerConfig, Pair]):
-    """A query and a document to a score, by which documents are put in order.
+    """A model that maps a query and a document to a score, by which documents are put in order.
 
-    Recovery is distillation: on pairs without labels a smaller model learns the scores of the dense one, before
-    anything becomes of them (Hofstätter et al. 2020, "Improving Efficient Neural Ranking Models with Cross-Architecture
+    Recovery is distillation: on unlabelled pairs a smaller model learns the dense model's scores before the activation
+    (Hofstätter et al. 2020, "Improving Efficient Neural Ranking Models with Cross-Architecture
     Knowledge Distillation").
 
     Args:
-        config: what the task was told.
-        dense: the model as it came.
-        texts: what is distilled on, and what agreement is judged on where `lists` says nothing else.
-        benchmarks: what orders are judged by beside agreement; the first one's metric is `quality` unless the config
-            names another.
-        lists: what agreement is judged on; None: queries without labels.
-        general: English whose pieces count as well.
+        config: the task's settings.
+        dense: the unpruned model.
+        texts: the data for distillation, and for agreement unless `lists` is given.
+        benchmarks: the labelled benchmarks, in addition to agreement. The metric of the first is `quality` unless the
+            config names another.
+        lists: the lists on which agreement is judged; None: the unlabelled queries of `texts`.
+        general: English texts whose pieces count as well.
     """
 
     workload_names = tuple(WORKLOADS)
@@ -92,7 +92,7 @@ class RerankerTask(TextTask[Reranker, RerankerConfig, Pair]):
         return [
             f"{architecture.name}: {len(dense.layers)} layers, {len(dense.pieces):,} pieces, {architecture.score}",
             f"{len(self._train):,} pairs to distil on{left_out}",
-            *dict.fromkeys(one.describe() for one in self.benchmarks),
+            *dict.fromkeys(benchmark.describe() for benchmark in self.benchmarks),
         ]
 
     def _learnt_from(self) -> str:
@@ -100,20 +100,24 @@ class RerankerTask(TextTask[Reranker, RerankerConfig, Pair]):
         return hashlib.sha256(json.dumps(learnt).encode()).hexdigest()
 
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
-        return without(super().suited(recipe), "dims")  # there is one number
+        return without(super().suited(recipe), "dims")  # a score is one number, which has no dimensions to cut
+
+    @property
+    def _per_epoch(self) -> int:
+        return self.config.pairs_per_epoch
 
     def batches(self) -> Sequence[Tensor]:
-        return self._drawn(count=self.config.pairs_per_epoch, size=self.config.pairs_per_update)
+        return self._drawn(self.config.pairs_per_update)
 
     def loss(self, model: Encoder, batch: Tensor) -> Tensor:
-        """The squared error of the scores, in standard deviations of the dense model's."""
-        found, wanted = self._learning(model, batch)
-        spread = self._wanted[:, 0].std().clamp_min(1e-6).to(found.device)
-        loss: Tensor = ((found[:, 0] - wanted[:, 0]) / spread).square().mean()
+        """The mean squared error of the scores, in standard deviations of the dense model's scores."""
+        scores, wanted = self._learning(model, batch)
+        spread = self._wanted[:, 0].std().clamp_min(1e-6).to(scores.device)
+        loss: Tensor = ((scores[:, 0] - wanted[:, 0]) / spread).square().mean()
         return loss
 
     def workloads(self, served: Reranker) -> dict[str, Callable[[], object]]:
-        """Requests of a query and so many documents, each pair of so many tokens to the dense model."""
+        """By name, a function that answers the next request of the workload: a query and its documents."""
         return {name: _ranking(served, requests) for name, requests in self._requests.items()}
 
     def _shortened(self, longest: int) -> list[Pair]:
@@ -137,7 +141,7 @@ def _requests(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, list[Requ
 
 
 def _ranking(served: Reranker, requests: Sequence[Request]) -> Callable[[], object]:
-    """Asks for one of the requests after the other."""
+    """A function that answers one request at each call, in turn."""
     turn = {"next": 0}
 
     def ask() -> object:
@@ -148,13 +152,13 @@ def _ranking(served: Reranker, requests: Sequence[Request]) -> Callable[[], obje
 
 
 def _shortened(tokenizer: Tokenizer, pairs: Sequence[Pair], query: int, document: int) -> list[Pair]:
-    """Pairs without what lies beyond so many tokens of each text."""
+    """Pairs whose texts are cut to at most so many tokens each."""
     first = tokenizer.shortened([one for one, _ in pairs], query)
     return list(zip(first, tokenizer.shortened([other for _, other in pairs], document), strict=True))
 
 
 def _of_all_lengths(tokenizer: Tokenizer, pairs: Sequence[Pair], tokens: int) -> list[Pair]:
-    """Pairs as they are, and some whose documents, joined, reach every place of the model."""
+    """Pairs as they are, and pairs with joined documents as long as the model reads."""
     read = pairs[: len(first_of(tokenizer, [f"{query} {document}" for query, document in pairs], tokens=tokens // 2))]
     long = joined(tokenizer, [document for _, document in pairs], tokens=tokens // 2)
     return [*read, *((pairs[at][0], document) for at, document in long)]

@@ -1,4 +1,4 @@
-"""A corpus: texts without labels, told apart by what they serve, and where each sentence of a text ends."""
+"""A corpus of unlabelled texts: drops duplicates, splits the texts, and splits a text into sentences."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from autoprune.errors import AutopruneError
 WHERE = "task.texts"
 
 FEWEST = 50
-"""Texts a corpus must have: a fifth of it, ten, is what neighbours are judged on."""
+"""The fewest texts of a corpus: neighbours are judged on a fifth of it, that is ten."""
 
 JUDGED = 1000
-"""Texts of validation, and of test, at most: all pairs of them are compared."""
+"""The most texts of validation, and of test: all pairs of them are compared."""
 
 SENTENCE_ENDS = re.compile(
     r"""(?:(?<=[.!?])|(?<=[.!?]["'”]))(?<!\b[A-Z]\.)(?<!\b(?:Mr|Ms|Dr|St)\.)(?<!\bMrs\.)\s+(?=["'“(]?[A-Z])"""
@@ -27,13 +27,14 @@ SENTENCE_ENDS = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Different texts, none empty, in the order of the files.
+    """Distinct texts, none empty, in the order of the files.
 
     Attributes:
-        texts: stripped of space around them.
-        where: they come from, for people.
-        duplicates, empty: how many were dropped.
-        general: English whose words count as well, and on which importance is measured; nothing is distilled on it.
+        texts: the texts, without surrounding spaces.
+        where: where they come from, for people.
+        duplicates, empty: how many of these were dropped.
+        general: English texts whose words count as well, and on which importance is measured; distillation never reads
+            them.
     """
 
     texts: list[str]
@@ -44,26 +45,26 @@ class Corpus:
 
     @staticmethod
     def of(texts: Iterable[str], where: str, *, entry: str = WHERE) -> Corpus:
-        """Drops what is empty or was there before.
+        """A corpus without empty and repeated texts.
 
         Args:
-            where: they come from, for people.
-            entry: of the config that names them, for errors.
+            where: where the texts come from, for people.
+            entry: the config entry that names them, for errors.
 
         Raises:
             AutopruneError: fewer than `FEWEST` are left.
         """
         stripped = [text.strip() for text in texts]
         filled = [text for text in stripped if text]
-        different = list(dict.fromkeys(filled))
-        if len(different) < FEWEST:
-            found = {0: "is empty", 1: "holds one text"}.get(len(different), f"holds {len(different)} different texts")
+        distinct = list(dict.fromkeys(filled))
+        if len(distinct) < FEWEST:
+            found = {0: "is empty", 1: "holds one text"}.get(len(distinct), f"holds {len(distinct)} different texts")
             use = "to distil on and to judge by" if entry == WHERE else "to judge by"
             raise AutopruneError(f"{entry}: at least {FEWEST} different texts are needed {use}, but {where} {found}.")
         return Corpus(
-            texts=different,
+            texts=distinct,
             where=where,
-            duplicates=len(filled) - len(different),
+            duplicates=len(filled) - len(distinct),
             empty=len(stripped) - len(filled),
         )
 
@@ -81,7 +82,7 @@ class Corpus:
 
 
 def unseen(corpus: Corpus, *, seen: Iterable[str]) -> dict[str, list[str]]:
-    """Texts of a corpus that were not seen, for validation and test: at most `JUDGED` of each, drawn.
+    """Texts of a corpus that are not in `seen`, for validation and test: at most `JUDGED` each, drawn at random.
 
     Raises:
         AutopruneError: fewer than `FEWEST` are left.
@@ -104,11 +105,11 @@ def sentences(text: str) -> list[str]:
 
     After `。`, `！`, `？` and a quote after these, it splits before anything.
     """
-    return [found.strip() for found in SENTENCE_ENDS.split(text) if found.strip()]
+    return [part.strip() for part in SENTENCE_ENDS.split(text) if part.strip()]
 
 
 def split_texts(texts: Sequence[str], *, seed: int = 0) -> dict[str, list[str]]:
-    """Train, to distil on; validation and test, a fifth of the texts each and at most `JUDGED`; drawn by the seed."""
+    """Texts for train (distillation), validation and test (a fifth each, at most `JUDGED`), drawn by the seed."""
     order = np.random.default_rng(seed).permutation(len(texts))
     judged = min(JUDGED, len(texts) // 5)
     splits = {"train": order[2 * judged :], "validation": order[:judged], "test": order[judged : 2 * judged]}

@@ -1,4 +1,4 @@
-"""How often pieces and characters occur in many texts, counted once on this machine and kept in the user's cache."""
+"""Counts of pieces and characters in many texts, computed once on this machine and stored in the user's cache."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from autoprune.user_cache import cache_folder, keep
 
 
 class Counts(NamedTuple):
-    """What a tokenizer finds in texts.
+    """Counts of a tokenizer in texts.
 
     Attributes:
         pieces: how often each id occurs, int64 [size].
-        characters: as the vocabulary sees them, each once.
+        characters: the distinct characters as the vocabulary sees them.
     """
 
     pieces: NDArray[np.int64]
@@ -27,17 +27,17 @@ class Counts(NamedTuple):
 
 
 def counted(tokenizer: Tokenizer, texts: Sequence[str]) -> Counts:
-    """Counts texts; takes some twenty seconds for 400,000 of them, and the next time none."""
+    """The counts of texts; for 400,000 texts it takes some twenty seconds, and no time the next time."""
     digest = sha256_of([json.dumps(tokenizer.content, sort_keys=True), tokenizer.max_tokens, *texts])
     path = cache_folder("counts") / f"{digest[:24]}.npz"
     try:
-        with path.open("rb") as file, np.load(file) as kept:
-            found = Counts(kept["pieces"].astype(np.int64), set(str(kept["characters"])))
-        if found.pieces.shape == (tokenizer.size,):
-            return found
-    except Exception:  # nothing is kept, or whatever a damaged file does to its reader
+        with path.open("rb") as file, np.load(file) as cached:
+            counts = Counts(cached["pieces"].astype(np.int64), set(str(cached["characters"])))
+        if counts.pieces.shape == (tokenizer.size,):
+            return counts
+    except Exception:  # nothing is cached, or the file is damaged, which may raise anything
         pass
-    found = Counts(tokenizer.frequency(texts), tokenizer.characters(texts))
-    characters = "".join(sorted(found.characters))
-    keep(path, lambda file: np.savez_compressed(file, pieces=found.pieces, characters=characters))
-    return found
+    counts = Counts(tokenizer.frequency(texts), tokenizer.characters(texts))
+    characters = "".join(sorted(counts.characters))
+    keep(path, lambda file: np.savez_compressed(file, pieces=counts.pieces, characters=characters))
+    return counts

@@ -1,4 +1,4 @@
-"""Reads texts: a user's own files, the news inside a package, and general English by its name."""
+"""Reads texts: a user's own files, the packaged news, and general English."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from autoprune.errors import AutopruneError, nearest
 from autoprune.extras import need
 
 GENERAL = "general"
-"""What is said in place of a path to have general English counted as well."""
+"""Given in place of a path, it has general English counted as well."""
 
 SHORTEST_SENTENCE = 4
-"""Words; what is shorter in the packaged news is a remnant, such as "he said."."""
+"""Words of a sentence; shorter ones in the packaged news are remnants, such as "he said."."""
 
 COLUMN = r"text|sentence"
 
@@ -27,9 +27,9 @@ Reader = Callable[[Path, str], list[str]]
 
 
 def packaged_texts() -> Corpus:
-    """The sentences of 300 news documents (Lee, Pincombe & Welsh 2005, background) inside the package gensim.
+    """The sentences of 300 news documents (Lee, Pincombe & Welsh 2005, background) from the package gensim.
 
-    None of the 50 documents that `lee_pairs` judges by is among them.
+    The 50 documents of `lee_pairs` are not among them.
 
     Raises:
         AutopruneError: gensim is not installed.
@@ -51,13 +51,13 @@ def read_texts(
 
     Args:
         paths: of `.txt` (a text a line), `.csv` and `.tsv` (column text or sentence), `.jsonl` (key text), `.xml` and
-            `.trec` (documents in TREC's form; named themselves, since a folder of these holds queries as well);
-            `general` among them has general English counted beside the others.
-        instead: what stands where no file is named.
-        where: the entry of the config that names them, for errors.
+            `.trec` (documents in TREC's form; give the files, since a folder of them holds queries as well);
+            `general` among them has general English counted as well.
+        instead: gives the corpus if no file is named.
+        where: the config entry that names them, for errors.
 
     Raises:
-        AutopruneError: what is read cannot be: with the file and perhaps the line; too few texts are left.
+        AutopruneError: the content is invalid (the error gives file and line), or too few texts are left.
     """
     if paths is not None and not paths:
         raise AutopruneError(f"{where}: a file or folder of texts must be named, or null for the packaged news.")
@@ -80,7 +80,7 @@ def read_elsewhere(path: str, *, where: str) -> Corpus:
     """Reads a file or a folder, or general English by its name, as a corpus of its own.
 
     Raises:
-        AutopruneError: as `read_texts`.
+        AutopruneError: as for `read_texts`.
     """
     if path != GENERAL:
         return read_texts([path], where=where)
@@ -136,6 +136,6 @@ READERS: dict[str, Reader] = {
     ".xml": _documents,
     ".trec": _documents,
 }
-"""By suffix."""
+"""Readers by suffix."""
 
 IN_FOLDERS = (".txt", ".csv", ".tsv", ".jsonl")

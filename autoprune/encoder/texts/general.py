@@ -15,41 +15,41 @@ WORDNET = Path("/usr/share/wordnet")
 """Where Debian's `wordnet-base` puts it (Miller 1995, "WordNet: A Lexical Database for English")."""
 
 GCIDE = Path("/usr/share/dictd/gcide.dict.dz")
-"""Where Debian's `dict-gcide` puts it: Webster's of 1913, gone on with by the GNU project."""
+"""Where Debian's `dict-gcide` puts it: Webster's of 1913, continued by the GNU project."""
 
 WORDS = range(4, 201)
-"""Of a text: what is shorter is a synonym, and what is longer a list."""
+"""Words of a text: shorter texts are synonyms, longer ones are lists."""
 
 KINDS = ("noun", "verb", "adj", "adv")
 
 QUOTED = re.compile(r'"([^"]+)"')
 
 ASIDE = re.compile(r"\[[^\[\]]*\]")
-"""Where a word comes from, and whose definition it is."""
+"""Notes in brackets: the origin of a word, and the source of a definition."""
 
 NOISE = re.compile(
     r"[{}|]"  # marks of references
-    r"|--[A-Z][\w. ]*(?:\([^)]*\))?\.?$"  # who is quoted
+    r"|--[A-Z][\w. ]*(?:\([^)]*\))?\.?$"  # the author of a quote
     r"|^\s*(?:\d+\.|\([a-z]\)|Note:|Syn:)|^\s*\([A-Z][^)]*\)"  # numbers and fields before a definition
 )
 
 
 def general_english(wordnet: Path = WORDNET, gcide: Path = GCIDE, *, where: str = WHERE) -> list[str]:
-    """Different texts of four words and more, of WordNet and of GCIDE.
+    """Distinct texts of four words or more from WordNet and GCIDE.
 
     Args:
-        where: the entry of the config that asks for them, for errors.
+        where: the config entry that names them, for errors.
 
     Raises:
-        AutopruneError: a dictionary is not there, or is none.
+        AutopruneError: a dictionary is missing or damaged.
     """
-    found = dict.fromkeys(_glosses(wordnet, where))
-    found.update(dict.fromkeys(_definitions(gcide, where)))
-    return [text for text in found if len(text.split()) in WORDS]
+    texts = dict.fromkeys(_glosses(wordnet, where))
+    texts.update(dict.fromkeys(_definitions(gcide, where)))
+    return [text for text in texts if len(text.split()) in WORDS]
 
 
 def _glosses(folder: Path, where: str) -> Iterator[str]:
-    """`... | what it means; "an example"; "another"`, behind what a line says of a meaning's words."""
+    """The parts of glosses; a line ends in `... | what it means; "an example"; "another"`."""
     for kind in KINDS:
         for line in _read(folder / f"data.{kind}", where).decode(errors="replace").splitlines():
             gloss = "" if line.startswith("  ") else line.partition(" | ")[2]
@@ -58,7 +58,7 @@ def _glosses(folder: Path, where: str) -> Iterator[str]:
 
 
 def _definitions(path: Path, where: str) -> Iterator[str]:
-    """Paragraphs between empty lines; one that begins at the margin begins with a word and how it is spoken."""
+    """Sentences of paragraphs between empty lines; one at the margin begins with a word and its pronunciation."""
     content = _read(path, where)
     try:
         text = gzip.decompress(content).decode(errors="replace")
@@ -69,12 +69,12 @@ def _definitions(path: Path, where: str) -> Iterator[str]:
     for paragraph in re.split(r"\n\s*\n", text):
         head, _, rest = _without(ASIDE, paragraph).partition("\n")
         flat = _without(NOISE, " ".join((f"{head} {rest}" if head.startswith(" ") else rest).split()))
-        if "\\" not in flat:  # how a word is spoken
+        if "\\" not in flat:  # marks of pronunciation
             yield from sentences(" ".join(flat.split()))
 
 
 def _without(pattern: re.Pattern[str], text: str) -> str:
-    """A text without a pattern, also where it appears only then: one within another, or behind it."""
+    """A text without a pattern, removed again until no match is left: matches may be nested."""
     while (bare := pattern.sub("", text)) != text:
         text = bare
     return text

@@ -1,4 +1,4 @@
-"""Tables that are text: how values are separated and quoted, and where the rows begin, is told from the first lines."""
+"""Tables in text files; separator, quoting and the first row are detected from the first lines."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from autoprune.recommender.data.looks import MOST, NUMBER, RULE, is_rule, is_tim
 from autoprune.recommender.data.text import NARROW, Text
 
 SPACES = r"\s+"
-"""The separator of columns that stand apart by any number of spaces and tabs."""
+"""Any number of spaces and tabs as a separator."""
 
 SEPARATORS = ("\x01", "\x1f", "::", "||", "\t", ";", "|", ",", SPACES)
-"""From the one that other text holds least to the one that it holds most."""
+"""From the separator that is rarest in other text to the most frequent one."""
 
 SIGN = re.compile(r"[^\w\s\"'.:@/()+-]+")
-"""What may be a separator too, if every row holds it equally often."""
+"""Other signs that may be a separator, if every row has them equally often."""
 
 OTHER = re.compile(r'\s*(\{\s*"|\[\s*[\[{"]|\[\s*$|<)')
-"""How JSON and XML begin."""
+"""The start of JSON and XML."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextTable:
-    """A table in a file of text; what its columns are called may be unknown.
+    """A table in a text file, with or without names of columns.
 
     Attributes:
-        separator: one of `SEPARATORS`, another sign, or what Excel's first line `sep=` names.
+        separator: one of `SEPARATORS`, another sign, or the one in Excel's first line `sep=`.
         skipped: lines before the first row.
-        names: of the columns; None where the file does not say.
+        names: of the columns; None if the file has none.
         rows: the first rows, without the names.
         quoted: whether quote marks enclose values, or are part of them.
-        comments: lines of comments among those skipped.
+        comments: number of skipped lines that are comments.
     """
 
     text: Text
@@ -58,7 +58,7 @@ class TextTable:
             has_names: first rows → whether the first one names the columns.
 
         Raises:
-            AutopruneError: it holds no table.
+            AutopruneError: the file has no table.
         """
         text = Text.of(path)
         lines = text.head()
@@ -93,20 +93,21 @@ class TextTable:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was guessed about the text."""
-        name, found = self.text.path.name, [*self.text.notes]
+        name, notes = self.text.path.name, [*self.text.notes]
         if self.comments:
-            found.append(f"{self.comments} line{'s' * (self.comments > 1)} of comments above {name} skipped")
+            notes.append(f"{self.comments} line{'s' * (self.comments > 1)} of comments above {name} skipped")
         if not self.quoted:
-            found.append(f"quote marks in {name} are part of the values")
-        return tuple(found)
+            notes.append(f"quote marks in {name} are part of the values")
+        return tuple(notes)
 
     def frames(self, ids: list[int], others: list[int], *, chunk: int) -> Iterator[pd.DataFrame]:
-        """The rows, `chunk` at a time, with positions for names; an id is what stands there, unless nothing does.
+        """The rows, `chunk` at a time; columns are named by their positions, and empty ids are missing values.
 
         Args:
-            ids, others: positions of columns: those that stay words, and those that may be numbers.
+            ids, others: positions of columns: those kept as words, and those that may become numbers.
+            chunk: number of rows.
         """
-        # All columns are parsed, not just those asked for: with `usecols` pandas lets lines of too many fields pass.
+        # All columns are parsed, not only the used ones: with `usecols` pandas accepts lines with too many fields.
         places = range(len(self.names or self.rows[0]))
         wide = "" if self.separator == SPACES else self.separator
         with (
@@ -116,7 +117,7 @@ class TextTable:
                 sep=NARROW if len(wide) > 1 else self.separator,
                 header=None,
                 names=list(places),
-                dtype={place: str for place in places if place not in others},  # as it stands: 01 is not 1
+                dtype={place: str for place in places if place not in others},  # unchanged: 01 is not 1
                 keep_default_na=False,  # NA is Namibia
                 na_values=[""],
                 skiprows=self.skipped,
@@ -127,13 +128,13 @@ class TextTable:
             ) as chunks,
         ):
             for frame in chunks:
-                if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first field for a name of the row
+                if not isinstance(frame.index, pd.RangeIndex):  # pandas took the first field as the name of the row
                     raise AutopruneError(f"{self.text.path}: the rows have more fields than the first line.")
                 yield frame
 
 
 def _preamble(lines: list[str]) -> tuple[int, str | None]:
-    """How many lines come before the table, and the separator that Excel's `sep=` names."""
+    """The number of lines before the table, and the separator in Excel's `sep=`."""
     named = re.fullmatch(r'"?sep=(.)"?', lines[0], flags=re.IGNORECASE)
     before = 1 if named else 0
     above = re.compile(rf"\s*([#%]|$)|{RULE.pattern}$").match
@@ -144,13 +145,13 @@ def _preamble(lines: list[str]) -> tuple[int, str | None]:
 
 
 def _names_of_comment(line: str, separator: str, count: int) -> list[str] | None:
-    """The names that a comment above the rows gives its columns, as SNAP does: `# userID itemID`."""
+    """Names of columns in a comment above the rows, as in SNAP's files: `# userID itemID`."""
     (names,) = _cells([re.sub(r"^[#%\s]+", "", line)], separator)
     return names if len(names) == count and any(map(is_usual, names)) else None
 
 
 def find_separator(lines: list[str]) -> str:
-    """The separator under which most lines have as many fields as the first one."""
+    """The separator with which most lines have as many fields as the first one."""
     shares = _shares(lines, SEPARATORS)
     if "||" in shares and shares["||"][2] * 2 - 1 == shares["|"][2]:
         del shares["|"]  # every one of them is doubled
@@ -158,7 +159,7 @@ def find_separator(lines: list[str]) -> str:
         signs = _shares(lines, list(dict.fromkeys(SIGN.findall(lines[0]))))
         shares |= {separator: share for separator, share in signs.items() if share[0] == 1}
     best = max(shares, key=shares.__getitem__, default=",")
-    # Tabs and spaces in turn, as KONECT writes them: nothing but spaces takes the numbers apart.
+    # KONECT mixes tabs and spaces: only `SPACES` separates all of its numbers.
     numbers = all(NUMBER.fullmatch(word) for line in lines[1:] for word in line.split())
     spaced = shares.get(SPACES)
     if spaced and spaced[0] == 1 and spaced[2] > shares[best][2] and numbers:
@@ -167,7 +168,7 @@ def find_separator(lines: list[str]) -> str:
 
 
 def _shares(lines: list[str], separators: Sequence[str]) -> dict[str, tuple[float, bool, int, int]]:
-    """Separators of the first line → the share of lines of as many fields, and what else makes one likely."""
+    """Separators in the first line → a sort key: the share of lines with as many fields, then tie-breakers."""
     found = {}
     for place, separator in enumerate(separators):
         if separator != SPACES and separator not in lines[0]:
@@ -181,7 +182,7 @@ def _shares(lines: list[str], separators: Sequence[str]) -> dict[str, tuple[floa
 
 
 def _check_separated(path: Path, lines: list[str], separator: str) -> None:
-    """Refuses a table of one column, and lines above one that look like a title."""
+    """Raises for a table of one column, and for a title above a table."""
     counts = list(map(len, _cells(lines, separator)))
     if max(counts) == 1 or counts.count(counts[0]) < len(counts) / 2:
         _check_title(path, lines)
@@ -193,7 +194,7 @@ def _check_separated(path: Path, lines: list[str], separator: str) -> None:
 
 
 def _check_title(path: Path, lines: list[str]) -> None:
-    """Refuses lines above a table that hold no separator of it."""
+    """Raises for lines above a table that do not have its separator."""
     for count in range(1, min(4, len(lines) - 1)):
         above, below = lines[:count], lines[count:]
         wanted = find_separator(below) if below[0].strip() else SPACES
@@ -208,9 +209,9 @@ def _check_title(path: Path, lines: list[str]) -> None:
 
 
 def holds_lines(path: Path) -> bool:
-    """Whether a text called .txt, or without a suffix, holds LightGCN's `user item item …`, and no table.
+    """Whether a text called .txt, or without a suffix, has LightGCN's lines `user item item …`, and is no table.
 
-    A table's rows are of one length, and it has more than one row a user, or a column of times.
+    A table has rows of one length, and more than one row for some user, or a column of times.
     """
     if "." in path.name and ".txt" not in path.suffixes:
         return False
@@ -220,11 +221,11 @@ def holds_lines(path: Path) -> bool:
     below = lines[_preamble(lines)[0] :]
     separator = find_separator(below)
     rows = _cells(below, separator)
-    even = len(set(map(len, rows))) == 1
+    same_length = len(set(map(len, rows))) == 1
     if not _all_whole(rows):
-        return not even and separator == SPACES  # damaged
+        return not same_length and separator == SPACES  # damaged lines, reported by the reader
     timed = any(is_time(column) for column in list(zip(*rows, strict=False))[2:])
-    return not even or (not timed and len({row[0] for row in rows if row}) == len(rows))
+    return not same_length or (not timed and len({row[0] for row in rows if row}) == len(rows))
 
 
 def _is_rule(row: list[str]) -> bool:
@@ -236,7 +237,7 @@ def _all_whole(rows: list[list[str]]) -> bool:
 
 
 def _cells(lines: list[str], separator: str) -> list[list[str]]:
-    """The fields of each line that is not blank."""
+    """The fields of each line, without blank lines."""
     if separator == SPACES:
         lines, separator = [" ".join(line.split()) for line in lines], " "
     if len(separator) > 1:
@@ -248,8 +249,9 @@ def _cells(lines: list[str], separator: str) -> list[list[str]]:
 def _encloses(text: Text, separator: str) -> bool:
     """Whether quote marks enclose values.
 
-    Where the separator hardly occurs in values they need not, and a value may begin with one ("Weird Al" Yankovic):
-    taken for an opening one it would swallow lines. So there all lines must be well-formed.
+    With separators that are rare in values, values need no quotes, and a value may begin with a quote mark ("Weird Al"
+    Yankovic): read as an opening mark, it would swallow lines. So with these separators, quote marks enclose
+    values only if all lines are well-formed.
     """
     if separator in (",", ";", "|"):
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,28 +24,28 @@ HOW = {
     "global": "80/10/10 by time",
     "random": "80/10/10 per user at random",
 }
-"""split → what it does."""
+"""split → its description."""
 
 HELD_OUT = 0.1
-"""Share of the interactions that validation and test get, each."""
+"""Share of the interactions that validation and test get each."""
 
 FEWEST_USERS = 200
-"""With fewer evaluable users the noise of a metric hides any loss a study could look for."""
+"""With fewer evaluable users, noise of the metrics hides the losses that a study looks for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interactions:
     """Interactions of all users with all items, as positions in `users` and `items`.
 
-    Validation and test hold only what the user has not seen before: full ranking masks seen items, so a repeated
-    one could never be found.
+    Validation and test have only items that the user has not seen before: full ranking masks seen items, so a repeated
+    item could never be recommended.
 
     Attributes:
         users, items: external ids in row order.
-        train, validation, test: what each user did, a list each.
+        train, validation, test: the items of each user.
         titles: of the items, or None.
-        how: the split in words.
-        notes: what else is to be known of how the data was read and split.
+        how: a description of the split.
+        notes: further remarks on how the data was read and split.
     """
 
     users: Ids
@@ -57,11 +58,11 @@ class Interactions:
     notes: tuple[str, ...] = ()
 
     def seen_before(self, split: str) -> Histories:
-        """What a user had seen when `split` began: train for validation, train and validation for test."""
+        """What users had seen before `split`: train for validation, train and validation for test."""
         return self.train if split == "validation" else self.train.joined(self.validation)
 
     def targets(self, split: str) -> Histories:
-        """What is to be found in `split`.
+        """The items to recommend in `split`.
 
         Raises:
             AutopruneError: there is no such split.
@@ -71,10 +72,10 @@ class Interactions:
         return self.validation if split == "validation" else self.test
 
     def evaluable(self, split: str) -> Numbers:
-        """Positions of the users with both a history and something to find."""
+        """Positions of the users with both a history and a target in `split`."""
         mask = (self.seen_before(split).counts > 0) & (self.targets(split).counts > 0)
-        found: Numbers = mask.nonzero()[:, 0].numpy()
-        return found
+        users: Numbers = mask.nonzero()[:, 0].numpy()
+        return users
 
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits of the SHA-256 of ids and interactions."""
@@ -91,38 +92,38 @@ def split_log(
 ) -> Interactions:
     """Splits a log of interactions; a repeated pair counts once, at its first time.
 
-    What has the same time stands in an order drawn by `seed`: that of ids or of the file may follow the content, and
-    the last tenths would then be another kind of item than the rest.
+    Interactions with the same time are put into a random order by `seed`: the order of ids or of the file may depend on
+    the content, and the last tenths would then have other kinds of items than the rest.
 
     Args:
         split: `per_user` holds out the last tenths of every user by time (it leaks across users: some train
             interactions are later than other users' test interactions); `global` the last tenths of the whole log,
-            the honest one where the data can carry it; `random` tenths of every user by `seed`. None: as the files
-            are split, else per user by time where there are times, and at random where there are none.
-        where: what the data is, for errors.
-        titles: by item id.
+            which leaks nothing but needs enough data; `random` tenths of every user by `seed`. None: as the files are
+            split; otherwise per user by time if there are times, and at random if not.
+        where: names the data in errors.
+        titles: item id → title.
 
     Raises:
-        AutopruneError: the log cannot be split so, or too few users are left to evaluate.
+        AutopruneError: the log cannot be split in this way, or too few users are left to evaluate.
     """
     if log.split is not None:
         if split is not None:
             raise AutopruneError(
-                f"task.data.split: {where} is split by its files, but got {split!r}; leave it out or name one file."
+                f"task.data.split: {where} is split by its files, but got {split!r}; omit it, or give a single file."
             )
-        (pairs, how), tied = _as_given(log, seed), ""
+        (pairs, how), tie_note = _as_given(log, seed), ""
     else:
         split = split or ("random" if log.time is None else "per_user")
         check_split(split)
         if log.time is None and split != "random":
             raise AutopruneError(
-                f"task.data.split: {split} needs times, but {where} has none; name their column "
-                "(task.data.columns.timestamp=NAME) or take random."
+                f"task.data.split: {split} needs times, but {where} has none; name the column of times "
+                "(task.data.columns.timestamp=NAME) or use random."
             )
-        (pairs, tied), how = _tenths(log, split, seed), HOW[split]
-    train, validation, test = pairs
-    validation = _unseen(validation, train, len(log.items))
-    test = _unseen(test, np.concatenate([train, validation]), len(log.items))
+        (pairs, tie_note), how = _tenths(log, split, seed), HOW[split]
+    train, *held_out = pairs
+    validation = _unseen(held_out[0], train, len(log.items))
+    test = _unseen(held_out[1], np.concatenate([train, validation]), len(log.items))
     data = Interactions(
         users=log.users,
         items=log.items,
@@ -131,46 +132,64 @@ def split_log(
         test=_histories(test, len(log.users)),
         titles=[titles.get(item, str(item)) for item in log.items.values.tolist()] if titles else None,
         how=how,
-        notes=(*log.notes, *([tied] if tied else [])),
+        notes=(*log.notes, *([tie_note] if tie_note else [])),
     )
+    data = dataclasses.replace(data, notes=(*data.notes, *_left_out(data, held_out)))
     counts = {name: len(data.evaluable(name)) for name in ("validation", "test")}
     if min(counts.values()) < FEWEST_USERS:
         raise AutopruneError(
-            f"{where} split {how}: at least {FEWEST_USERS} users with a history must have something to find in each "
-            f"split, but of {len(log.users)} users validation has {counts['validation']} and test has {counts['test']} "
-            "(what a user had seen before is nothing to find); split the data otherwise or bring more."
+            f"{where} split {how}: validation and test must each have at least {FEWEST_USERS} users with a history and "
+            f"an item to find, but of {len(log.users)} users validation has {counts['validation']} and test has "
+            f"{counts['test']} (items that a user had seen before do not count); split the data in another way or use "
+            "more data."
         )
     return data
 
 
+def _left_out(data: Interactions, held_out: list[Numbers]) -> list[str]:
+    """Notes on pairs of validation and test ([n, 2] each) that are left out, and on users who are not evaluated."""
+    notes = []
+    for split, pairs in zip(("validation", "test"), held_out, strict=True):
+        left, users = len(data.targets(split).items), int((data.targets(split).counts > 0).sum())
+        strangers = users - len(data.evaluable(split))
+        if left < len(pairs):
+            notes.append(
+                f"{len(pairs) - left:,} of {len(pairs):,} {split} interactions repeat what was seen before and are "
+                "left out"
+            )
+        if strangers:
+            notes.append(f"{strangers:,} of {users:,} users of {split} have no history and are not judged")
+    return notes
+
+
 def check_split(split: str) -> None:
-    """Refuses what is no split.
+    """Checks the name of a split.
 
     Raises:
-        AutopruneError: with what there is.
+        AutopruneError: there is no such split.
     """
     if split not in HOW:
         raise unknown("task.data.split", split, HOW)
 
 
 def _tenths(log: Log, split: str, seed: int) -> tuple[list[Numbers], str]:
-    """(user, item) pairs of train, validation and test, [n, 2] each; and what is to be said about equal times."""
+    """(user, item) pairs of train, validation and test, [n, 2] each, and a note on equal times."""
     user, item, time = _distinct(log)
-    drawn = np.random.default_rng(seed).permutation(len(user))
-    user, item, time = user[drawn], item[drawn], time[drawn]
-    whole = np.zeros_like(user) if split == "global" else user
-    order = np.argsort(whole, kind="stable") if split == "random" else np.lexsort((time, whole))
-    user, item, time, whole = user[order], item[order], time[order], whole[order]
-    place, size = _rank_within(whole), np.bincount(whole)[whole]
-    held = np.maximum(1, np.round(size * HELD_OUT)) * (size >= 3)
-    part = (place >= size - 2 * held).astype(np.int64) + (place >= size - held)
+    shuffled = np.random.default_rng(seed).permutation(len(user))
+    user, item, time = user[shuffled], item[shuffled], time[shuffled]
+    group = np.zeros_like(user) if split == "global" else user
+    order = np.argsort(group, kind="stable") if split == "random" else np.lexsort((time, group))
+    user, item, time, group = user[order], item[order], time[order], group[order]
+    rank, size = _rank_within(group), np.bincount(group)[group]
+    tenth = np.maximum(1, np.round(size * HELD_OUT)) * (size >= 3)
+    part = (rank >= size - 2 * tenth).astype(np.int64) + (rank >= size - tenth)
     pairs = np.stack([user, item], axis=1)
-    said = "" if split == "random" else _ties(whole, time, part, "of their user" if split == "per_user" else "")
-    return [pairs[part == each] for each in range(3)], said
+    note = "" if split == "random" else _ties(group, time, part, "of their user" if split == "per_user" else "")
+    return [pairs[part == number] for number in range(3)], note
 
 
 def _distinct(log: Log) -> tuple[Numbers, Numbers, npt.NDArray[np.float64]]:
-    """Users, items and first times of all distinct pairs, by time; as in the files, and all zero, without times."""
+    """Users, items and first times of all distinct pairs, by time; without times all 0, in the order of files."""
     time = np.zeros(len(log.user)) if log.time is None else log.time
     order = np.arange(len(time)) if log.time is None else np.lexsort((log.user, log.item, time))
     _, first = np.unique((log.user * len(log.items) + log.item)[order], return_index=True)
@@ -178,52 +197,57 @@ def _distinct(log: Log) -> tuple[Numbers, Numbers, npt.NDArray[np.float64]]:
     return log.user[chosen], log.item[chosen], time[chosen]
 
 
-def _ties(whole: Numbers, time: npt.NDArray[np.float64], part: Numbers, whose: str) -> str:
-    """How many interactions, by `whole` and time, have another's time, and how many of these a boundary takes apart."""
-    starts = np.flatnonzero((np.diff(whole, prepend=-1) != 0) | (np.diff(time, prepend=np.nan) != 0))
-    counts = np.diff(starts, append=len(whole))
+def _ties(group: Numbers, time: npt.NDArray[np.float64], part: Numbers, whose: str) -> str:
+    """A note on how many interactions share their time within a group, and how many of them the split separates.
+
+    Args:
+        group, time, part: of each interaction, sorted by group and time.
+        whose: completes the note: whose interactions share a time.
+    """
+    starts = np.flatnonzero((np.diff(group, prepend=-1) != 0) | (np.diff(time, prepend=np.nan) != 0))
+    counts = np.diff(starts, append=len(group))
     ends = starts + counts - 1
     tied, apart = int(counts[counts > 1].sum()), int(counts[part[starts] != part[ends]].sum())
     if not apart:
         return ""
     return (
-        f"{tied:,} of {len(whole):,} interactions share their time with another {whose}".rstrip()
+        f"{tied:,} of {len(group):,} interactions share their time with another {whose}".rstrip()
         + f", {apart:,} of them across a boundary of the split: their order is drawn by task.data.seed"
     )
 
 
 def _as_given(log: Log, seed: int) -> tuple[list[Numbers], str]:
-    """The pairs as the files split them; without validation, a tenth of every user's train items, drawn by `seed`."""
+    """The pairs as the files split them; without validation, a tenth of every user's train items becomes validation."""
     pairs = []
     for split in range(3):
-        theirs = log.split == split
-        distinct = np.unique(log.user[theirs] * len(log.items) + log.item[theirs])
+        in_split = log.split == split
+        distinct = np.unique(log.user[in_split] * len(log.items) + log.item[in_split])
         pairs.append(np.stack(np.divmod(distinct, max(1, len(log.items))), axis=1))
     train, validation, test = pairs
     if len(validation):
         return pairs, "as its files are"
-    # Whole users' lists are shuffled and the head of each is held out; a user of fewer than 10 keeps them all.
+    # Each user's list is shuffled and its head is held out; users with fewer than 10 items keep all for training.
     order = np.random.default_rng(seed).permutation(len(train))
     order = order[np.argsort(train[order, 0], kind="stable")]
-    held = _rank_within(train[order, 0]) < np.bincount(train[:, 0])[train[order, 0]] // int(1 / HELD_OUT)
-    drawn, left = train[np.sort(order[held])], train[np.sort(order[~held])]
-    return [left, drawn, test], "as its files are, a tenth of train drawn for validation"
+    is_drawn = _rank_within(train[order, 0]) < np.bincount(train[:, 0])[train[order, 0]] // int(1 / HELD_OUT)
+    drawn, rest = train[np.sort(order[is_drawn])], train[np.sort(order[~is_drawn])]
+    return [rest, drawn, test], "as its files are, a tenth of train drawn for validation"
 
 
 def _rank_within(groups: Numbers) -> Numbers:
-    """The place of each entry within its run of equal values; `groups` is sorted."""
+    """The rank of each entry within its run of equal values; `groups` is sorted."""
     starts = np.flatnonzero(np.diff(groups, prepend=-1))
     ranks: Numbers = np.arange(len(groups)) - np.repeat(starts, np.diff(starts, append=len(groups)))
     return ranks
 
 
 def _histories(pairs: Numbers, users: int) -> Histories:
-    found = torch.from_numpy(np.ascontiguousarray(pairs))
-    return Histories.from_pairs(found[:, 0], found[:, 1], count=users)
+    tensor = torch.from_numpy(np.ascontiguousarray(pairs))
+    return Histories.from_pairs(tensor[:, 0], tensor[:, 1], count=users)
 
 
 def _unseen(pairs: Numbers, seen: Numbers, items: int) -> Numbers:
-    """Those of some pairs that are not among others; no pair stands twice in either."""
-    known = np.isin(pairs[:, 0] * items + pairs[:, 1], seen[:, 0] * items + seen[:, 1], assume_unique=True)
-    kept: Numbers = pairs[~known]
-    return kept
+    """The `pairs` that are not in `seen`; neither has duplicates."""
+    is_seen = np.isin(pairs[:, 0] * items + pairs[:, 1], seen[:, 0] * items + seen[:, 1], assume_unique=True)
+    unseen: Numbers = pairs[~is_seen]
+    return unseen

@@ -1,4 +1,4 @@
-"""Reads LightGCN's lines: a line a user, `user item item …`, whole numbers all."""
+"""Reads LightGCN's format: one line for each user, `user item item …`, all whole numbers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from autoprune.recommender.data.text import Text
 
 
 def read_lines(path: Path) -> tuple[list[pd.DataFrame], tuple[str, ...]]:
-    """The (user, item) pairs of a file, and notes; an item that stands twice on a line comes twice.
+    """The (user, item) pairs of a file, and notes; an item repeated on a line is returned twice.
 
     Raises:
-        AutopruneError: a line is malformed, with its number.
+        AutopruneError: a line is malformed.
     """
     if path.stat().st_size == 0:
         raise AutopruneError(f"{path}: the file is empty; each line of it is `user item item …`.")

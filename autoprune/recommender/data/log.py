@@ -1,4 +1,4 @@
-"""A log of interactions: who did what and when, read from a file or from a folder of train, test and valid."""
+"""A log of interactions, read from a file or from a folder of train, validation and test files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pandas as pd
 
 from autoprune.errors import AutopruneError
 from autoprune.packing.ids import Ids
-from autoprune.recommender.data.columns import Columns
+from autoprune.recommender.data.columns import Columns, shown
 from autoprune.recommender.data.delimited import holds_lines
 from autoprune.recommender.data.lightgcn import read_lines
 from autoprune.recommender.data.parquet import is_parquet
@@ -23,28 +23,31 @@ from autoprune.recommender.data.tables import TableReader, readable
 
 Numbers = npt.NDArray[np.int64]
 
-SPLITS = {"train": 0, "valid": 1, "validation": 1, "test": 2}
+SPLITS = {"train": 0, "valid": 1, "validation": 1, "val": 1, "dev": 1, "test": 2}
 
-SPLIT_FILE = re.compile(
-    rf"(?:.+\.)?({'|'.join(SPLITS)})(?:-(\d+)-of-(\d+))?(|\.txt|\.csv|\.tsv|\.inter|\.dat|\.data|\.rating|\.parquet)"
-    r"(?:\.gz|\.bz2|\.xz|\.zip)?"
-)
-"""The name of a file of a folder: what it is for, and its format."""
+FORMATS = r"\.txt|\.csv|\.tsv|\.inter|\.dat|\.data|\.rating|\.parquet"
+COMPRESSED = r"(?:\.gz|\.bz2|\.xz|\.zip)?"
+
+SPLIT_FILE = re.compile(rf"(?:.+\.)?({'|'.join(SPLITS)})(?:-(\d+)-of-(\d+))?(|{FORMATS}){COMPRESSED}")
+"""The name of a file with one split of the data: the split and the format."""
+
+TABLE_FILE = re.compile(rf"[^.].*(?:{FORMATS}){COMPRESSED}")
+"""The name of a file that may be a table."""
 
 WHOLE = re.compile(r"(0|-?[1-9]\d*)(\.0)?")
-"""A whole number in its one way of writing, or as pandas writes it where some are missing."""
+"""A whole number in its usual form, or with .0, as pandas writes it in a column with missing values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Log:
-    """Interactions as they stand in the files, in any order and perhaps more than once.
+    """Interactions as in the files, in any order and perhaps repeated.
 
     Attributes:
         users, items: all ids.
-        user, item: who did what, as positions in them, int64 [n].
-        time: when, float64 [n], in whatever unit; None where nobody asked or nobody knows.
-        split: 0 train, 1 validation, 2 test, int8 [n]; None where the files leave it open.
-        notes: what was guessed about the files, for people.
+        user, item: positions in `users` and `items`, int64 [n].
+        time: float64 [n], in any unit; None if times are not known or not needed.
+        split: 0 train, 1 validation, 2 test, int8 [n]; None if the files are not split.
+        notes: what was guessed about the files.
     """
 
     users: Ids
@@ -57,7 +60,7 @@ class Log:
 
     @staticmethod
     def of(frames: list[pd.DataFrame], *, notes: Iterable[str] = ()) -> Log:
-        """From columns user, item and perhaps time and split, with raw ids; a list, to be numbered frame by frame."""
+        """From frames with the columns user, item (raw ids) and perhaps time and split."""
         users, user = _numbered([frame["user"] for frame in frames])
         items, item = _numbered([frame["item"] for frame in frames])
         rest = {
@@ -76,18 +79,18 @@ def read_log(
     min_rating: float | None = None,
     timed: bool | None = None,
 ) -> Log:
-    """Reads a table, or a folder that holds train, test and perhaps valid(ation) in one format.
+    """Reads a table, or a folder with train, test and perhaps validation files in one format.
 
     Args:
-        path: a table of text or parquet, whatever it is called, also compressed; or a folder of such tables, or of
-            LightGCN's `train.txt` and `test.txt` (a line a user, `user item item …`).
-        columns: which columns of a table are what.
-        header: whether a table's first row names them; None: as it looks.
-        min_rating: rows rated lower are left out.
-        timed: whether a table must have times; None: they are read where there are any.
+        path: a table of text or parquet with any name, also compressed; or a folder of such tables, or of LightGCN's
+            `train.txt` and `test.txt` (one line for each user, `user item item …`).
+        columns: the table's columns by role.
+        header: whether a table's first row names the columns; None: judged by its content.
+        min_rating: rows with a lower rating are left out.
+        timed: whether a table must have times; None: times are read if there are any.
 
     Raises:
-        AutopruneError: what is read cannot be: with the file, the column and the row.
+        AutopruneError: a file cannot be read or has invalid values.
     """
     reader = TableReader(columns=columns or Columns(), header=header, min_rating=min_rating, timed=timed)
     with readable(path):
@@ -99,7 +102,7 @@ def read_log(
 
 
 def _read_split(folder: Path, files: dict[str, list[Path]], reader: TableReader) -> Log:
-    """The files of a folder, split → paths, each with its split as a column."""
+    """Reads the files of a folder (split → paths) into one log that knows their splits."""
     read = reader.read
     first = files["train"][0]
     if not is_parquet(first) and holds_lines(first):
@@ -109,7 +112,9 @@ def _read_split(folder: Path, files: dict[str, list[Path]], reader: TableReader)
                 "leave columns, header and min_rating out."
             )
         read = read_lines
-    frames, notes = [], list[str]()
+    used = {file for shards in files.values() for file in shards}
+    unread = [file.name for file in sorted(folder.iterdir()) if TABLE_FILE.fullmatch(file.name) and file not in used]
+    frames, notes = [], [f"not read in {folder}: {shown(unread)}"] if unread else []
     for name, file in ((name, file) for name, shards in files.items() for file in shards):
         found, said = read(file)
         frames += [frame.assign(split=np.int8(SPLITS[name])) for frame in found]
@@ -118,9 +123,9 @@ def _read_split(folder: Path, files: dict[str, list[Path]], reader: TableReader)
 
 
 def _splits_of(folder: Path) -> dict[str, list[Path]]:
-    """The files of a folder by what they are for: train, test and perhaps valid or validation; all shards of each.
+    """Split → its files in a folder, all shards: train, test and perhaps valid.
 
-    None where the folder is one table: it is called .parquet, or holds such files and none of these names.
+    Empty if the folder is one table: its name ends in .parquet, or it has parquet files but none with these names.
     """
     found: dict[str, list[Path]] = {}
     if folder.suffix == ".parquet":
@@ -130,22 +135,22 @@ def _splits_of(folder: Path) -> dict[str, list[Path]]:
         match = SPLIT_FILE.fullmatch(file.name)
         if match is None or (file.is_dir() and not is_parquet(file)):
             continue
-        name = "valid" if match[1] == "validation" else match[1]
+        name = "valid" if SPLITS[match[1]] == SPLITS["valid"] else match[1]
         formats.add(match[4])
-        known = parts.setdefault(name, set())
-        if len(formats) > 1 or (known and (match[2] is None or {shards for _, shards in known} != {match[3]})):
+        shards = parts.setdefault(name, set())
+        if len(formats) > 1 or (shards and (match[2] is None or {count for _, count in shards} != {match[3]})):
             others = ", ".join(other.name for files in found.values() for other in files)
             raise AutopruneError(
                 f"task.data.path: {str(folder)!r} must hold one train, one test and at most one valid in one format, "
                 f"but {file.name} is beside {others}."
             )
-        known.add((match[2], match[3]))
+        shards.add((match[2], match[3]))
         found.setdefault(name, []).append(file)
-    for name, known in parts.items():
-        for count in {int(shards) for _, shards in known if shards}:
-            if {int(shard) for shard, _ in known} != set(range(count)):
+    for name, shards in parts.items():
+        for count in {int(total) for _, total in shards if total}:
+            if {int(number) for number, _ in shards} != set(range(count)):
                 raise AutopruneError(
-                    f"task.data.path: {str(folder)!r} holds {len(known)} of {count} shards of {name}: "
+                    f"task.data.path: {str(folder)!r} holds {len(shards)} of {count} shards of {name}: "
                     f"{', '.join(file.name for file in found[name])}."
                 )
     if not found and is_parquet(folder):
@@ -157,9 +162,9 @@ def _splits_of(folder: Path) -> dict[str, list[Path]]:
         )
     for name in ("train", "test"):
         if name not in found:
-            split, (there, *_) = next(iter(found.items()))
-            missing = there.name.replace(split, name)
-            raise AutopruneError(f"task.data.path: {str(folder / missing)!r} is missing; {_shape(there)}.")
+            split, (present, *_) = next(iter(found.items()))
+            missing = present.name.replace(split, name)
+            raise AutopruneError(f"task.data.path: {str(folder / missing)!r} is missing; {_shape(present)}.")
     return found
 
 
@@ -168,7 +173,7 @@ def _shape(file: Path) -> str:
 
 
 def _numbered(columns: list[pd.Series[Any]]) -> tuple[Ids, Numbers]:
-    """The ids of a column that comes in pieces, and each entry's position among them."""
+    """The ids of a column given in pieces, and the position of each entry among them."""
     coded = [pd.factorize(column) for column in columns]
     values = pd.concat([pd.Series(np.asarray(values)) for _, values in coded], ignore_index=True)
     place, ids = pd.factorize(_whole_or_words(values), sort=True)
@@ -178,7 +183,7 @@ def _numbered(columns: list[pd.Series[Any]]) -> tuple[Ids, Numbers]:
 
 
 def _whole_or_words(values: pd.Series[Any]) -> npt.NDArray[Any]:
-    """Ids as int64 where all are whole numbers (written 7 or 7.0, not 007), else as strings."""
+    """Ids as int64 if all are whole numbers (written 7 or 7.0, not 007), else as strings."""
     if values.dtype.kind == "i":
         return values.to_numpy(dtype=np.int64)
     words = [str(value) for value in values]

@@ -1,4 +1,4 @@
-"""Tables in parquet: a file, or a folder of such files, perhaps with columns in the folders' names (`day=1/`)."""
+"""Tables in parquet: a file, or a folder of files, perhaps with columns in the names of subfolders (`day=1/`)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from autoprune.errors import AutopruneError
 from autoprune.extras import need
 
 LOOKED_AT = 200
-"""Rows that a column is judged by."""
+"""First rows from which the meaning of columns is inferred."""
 
 
 def is_parquet(path: Path) -> bool:
-    """By name or content, or a folder that holds such files."""
+    """Whether a file is parquet, by its name or content, or a folder has parquet files."""
     if path.is_dir():
         return path.suffix == ".parquet" or any(path.rglob("*.parquet"))
     if path.suffix.lower() in (".parquet", ".pq"):
@@ -26,7 +26,7 @@ def is_parquet(path: Path) -> bool:
 
 
 class ParquetTable:
-    """A table in parquet, read by its columns: what pandas or others wrote about indexes and types beside is ignored.
+    """A table in parquet, read by its columns; metadata of pandas and others about indexes and types is ignored.
 
     Raises:
         AutopruneError: pyarrow is not installed.
@@ -40,7 +40,7 @@ class ParquetTable:
         import pyarrow.parquet
 
         self._path = path
-        # A dataset refuses names that stand twice, and takes what lies above a single file for columns.
+        # For a single file no dataset: it rejects repeated names, and reads the folders above the file as columns.
         self._table: Any = (
             pyarrow.dataset.dataset(path, format="parquet", partitioning="hive")
             if path.is_dir()
@@ -54,12 +54,12 @@ class ParquetTable:
     def rows(self) -> list[list[str]]:
         """The first rows as text."""
         head = next(self._batches(None, LOOKED_AT), None)
-        held = [_series(column) for column in head.columns] if head is not None else []
-        columns = [["" if gap else str(value) for value, gap in zip(one, one.isna(), strict=True)] for one in held]
+        series = [_series(column) for column in head.columns] if head is not None else []
+        columns = [["" if gap else str(value) for value, gap in zip(one, one.isna(), strict=True)] for one in series]
         return [list(row) for row in zip(*columns, strict=True)]
 
     def frames(self, ids: list[int], others: list[int], *, chunk: int) -> Iterator[pd.DataFrame]:
-        """The rows, `chunk` at a time, with positions for names."""
+        """The rows, `chunk` at a time; columns are named by their positions."""
         places = [*ids, *others]
         wanted = list(dict.fromkeys(self.names[place] for place in places))
         for name in wanted:
@@ -75,7 +75,7 @@ class ParquetTable:
 
 
 def _series(column: Any) -> pd.Series[Any]:
-    """A column without what it is encoded as: dictionaries, extensions, bytes that are text."""
+    """A column as plain values, without dictionary encoding, extension types or text in bytes."""
     import pyarrow
 
     if isinstance(column, pyarrow.ChunkedArray):

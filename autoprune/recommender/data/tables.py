@@ -23,10 +23,10 @@ from autoprune.recommender.data.looks import NUMBERS, TIME, is_gap, is_rule, num
 from autoprune.recommender.data.parquet import ParquetTable, is_parquet
 
 CHUNK_ROWS = 500_000
-"""Rows parsed at a time: bounds what parsing takes beside the interactions themselves."""
+"""Rows parsed at a time; bounds the memory for parsing."""
 
 PARTS = {"%Y": "year", "%y": "year", "%m": "month", "%b": "month", "%d": "day"}
-"""Of the formats of dates, for people."""
+"""Parts of formats of dates → words for messages."""
 
 WITHOUT_TIMES = "do without times: task.data.split=random"
 
@@ -34,18 +34,18 @@ UNREADABLE = (
     *(ValueError, TypeError, KeyError, RuntimeError, ImportError, OSError, EOFError),  # NotImplementedError among them
     *(zlib.error, lzma.LZMAError, zipfile.BadZipFile),
 )
-"""What pandas, pyarrow and the modules that unpack raise on files that are damaged or of a kind they do not know."""
+"""Errors that pandas, pyarrow and decompression raise for damaged files and unknown formats."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableReader:
-    """Reads tables of the same columns.
+    """Reads tables with the same columns.
 
     Attributes:
-        columns: which they are.
-        header: whether the first row of a text names the columns; None: as it looks.
-        min_rating: rows rated lower are left out; None: every row counts.
-        timed: whether there must be times; None: they are read where there are any; False: they are not.
+        columns: the columns by role.
+        header: whether the first row of a text names the columns; None: judged by its content.
+        min_rating: rows with a lower rating are left out; None: every row counts.
+        timed: True: there must be times; None: times are read if there are any; False: times are not read.
     """
 
     columns: Columns
@@ -54,10 +54,10 @@ class TableReader:
     timed: bool | None = None
 
     def read(self, path: Path) -> tuple[list[pd.DataFrame], tuple[str, ...]]:
-        """Columns user, item and perhaps time, in several frames, with ids as categories; and what was guessed.
+        """Frames with the columns user, item (categories of ids) and perhaps time; and notes on what was guessed.
 
         Raises:
-            AutopruneError: what is read cannot be: with the file, the column and the row.
+            AutopruneError: the file cannot be read or has invalid values.
         """
         if not path.exists():
             raise AutopruneError(f"task.data.path: there is no file or folder {str(path)!r}.")
@@ -66,8 +66,8 @@ class TableReader:
             finder = Finder(path, table)
             needed = {"user": True, "item": True, "timestamp": self.timed, "rating": self.min_rating is not None}
             roles, notes = finder.find(self.columns, needed)
-            frames, said = self._frames(finder, roles, table)
-            return frames, (*table.notes, *said, *notes)
+            frames, row_notes = self._frames(finder, roles, table)
+            return frames, (*table.notes, *row_notes, *notes)
 
     def _open(self, path: Path) -> TextTable | ParquetTable:
         if not is_parquet(path):
@@ -87,7 +87,7 @@ class TableReader:
         others = [place for role, place in roles.items() if role not in ids]
         text, times = isinstance(table, TextTable), _Times(path, label.get("timestamp", ""))
         gaps, strays = _Gaps(path, label), _Strays(finder.names)
-        found, rows = list[pd.DataFrame](), 0
+        frames, rows = list[pd.DataFrame](), 0
         if ids["user"] == ids["item"]:
             raise AutopruneError(f"{path}: {label['user']} cannot be the user and the item.")
         for frame in table.frames(list(ids.values()), others, chunk=CHUNK_ROWS):
@@ -110,17 +110,17 @@ class TableReader:
                 rating = numbers(frame[roles["rating"]])
                 _refuse_first(path, label["rating"], frame[roles["rating"]], ~np.isfinite(rating), "a number")
                 piece = piece[rating >= self.min_rating]
-            found.append(piece)
+            frames.append(piece)
         gaps.check(rows)
-        unset = times.check([piece["time"].to_numpy() for piece in found if "time" in piece])
-        if not sum(map(len, found)):
+        unset = times.check([piece["time"].to_numpy() for piece in frames if "time" in piece])
+        if not sum(map(len, frames)):
             why = f"no row is rated task.data.min_rating={self.min_rating} or more" if rows else "there are no rows"
             raise AutopruneError(f"{path}: {why}.")
-        return found, (*strays.notes(path), *unset)
+        return frames, (*strays.notes(path), *unset)
 
 
 def _categories(path: Path, column: pd.Series[Any], label: str, *, stripped: bool) -> pd.Series[Any]:
-    """Ids as categories; without the spaces around them, if so wanted."""
+    """Ids as categories; `stripped` removes the spaces around them."""
     try:
         codes, values = pd.factorize(column)
     except TypeError as error:
@@ -138,14 +138,14 @@ def _categories(path: Path, column: pd.Series[Any], label: str, *, stripped: boo
 
 
 class _Strays:
-    """Lines of a text among its rows that are none: names that stand again, and rules that are drawn of dashes."""
+    """Lines among the rows of a text that are no data: the names again, and rules of dashes."""
 
     def __init__(self, names: list[str] | None) -> None:
         self.names = names
         self.repeated = self.ruled = 0
 
     def among(self, frame: pd.DataFrame, kept: dict[str, Any], ids: dict[str, int]) -> npt.NDArray[np.bool_]:
-        """Which rows of a frame they are.
+        """Marks these rows of a frame, bool [rows].
 
         Args:
             kept: role → ids as categories.
@@ -166,7 +166,7 @@ class _Strays:
         return again | ruled
 
     def notes(self, path: Path) -> tuple[str, ...]:
-        """How many were left out."""
+        """Notes on how many were left out."""
         counts = {"the names again": self.repeated, "nothing but dashes": self.ruled}
         return tuple(
             f"{count:,} row{'s' * (count > 1)} of {path.name} skipped: {what}"
@@ -184,7 +184,7 @@ class _Gaps:
         self.first: dict[str, str] = {}
 
     def add(self, role: str, frame: pd.DataFrame, none: npt.NDArray[np.bool_]) -> None:
-        """Counts the rows of a frame that are marked."""
+        """Counts the rows of a frame that `none` marks."""
         self.counts[role] += int(none.sum())
         if none.any() and role not in self.first:
             row = frame[none].iloc[0]
@@ -192,7 +192,7 @@ class _Gaps:
             self.first[role] = f"row {frame.index[none][0]:,} ({held})"
 
     def check(self, rows: int) -> None:
-        """Refuses them."""
+        """Raises if there are any."""
         for role, first in self.first.items():
             what, instead = f"names no {role}", ""
             if role == "timestamp":
@@ -204,14 +204,14 @@ class _Gaps:
 
 
 class _Times:
-    """The times of a column that comes in pieces."""
+    """Reads the times of a column, piece by piece."""
 
     def __init__(self, path: Path, label: str) -> None:
         self.path, self.label = path, label
         self.form = ""
 
     def read(self, column: pd.Series[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """The times, and where there is none; a value that is no time is refused."""
+        """The times, and which are missing; raises for other values."""
         if not self.form:
             self.form = self._form(column)
         parsed = seconds(column, self.form)
@@ -234,7 +234,7 @@ class _Times:
         return forms[0]
 
     def check(self, times: list[npt.NDArray[np.float64]]) -> tuple[str, ...]:
-        """Refuses seconds among milliseconds; notes the moments that programs write for none."""
+        """Raises for seconds among milliseconds; returns a note on unset times (0 or -1)."""
         moments = np.concatenate(times) if times and self.form == NUMBERS else np.empty(0)
         unset = int(np.isin(moments, (0, -1)).sum())
         found = units(moments[~np.isin(moments, (0, -1))])
@@ -251,7 +251,7 @@ class _Times:
 def _refuse_first(
     path: Path, label: str, column: pd.Series[Any], wrong: npt.NDArray[np.bool_], what: str, instead: str = ""
 ) -> None:
-    """Refuses the first value that is marked; the index of the column counts its rows."""
+    """Raises for the first value that `wrong` marks; the index of the column has the row numbers."""
     for row, value in column[wrong][:1].items():
         held = "nothing" if pd.isna(value) else repr(str(value))
         raise AutopruneError(f"{path}: {label}: {what} is expected, but row {row:,} holds {held}.{instead}")
@@ -259,7 +259,7 @@ def _refuse_first(
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turns the errors of pandas, pyarrow and what unpacks into ours."""
+    """Turns errors of pandas, pyarrow and decompression into `AutopruneError`."""
     try:
         yield
     except AutopruneError:

@@ -1,4 +1,4 @@
-"""Files of text: how they are compressed and encoded is told from what they hold."""
+"""Files of text; their compression and encoding are detected from the content."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from typing import IO, Any
 from autoprune.errors import AutopruneError
 
 HEAD = 1 << 16
-"""Characters that a file is judged by."""
+"""Characters at the start of a file that are used for detection."""
 
 BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, because it begins with the mark of UTF-16
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
 
 NARROW = "\x1f"
-"""A control character: stands for `::` and the like where pandas' fast parser reads, which takes one character only."""
+"""A control character that replaces `::` and the like, as pandas' fast parser needs a separator of one character."""
 
 FOREIGN = {
     b"version https://git-lfs": "a pointer of Git LFS; fetch the file with git lfs pull",
@@ -46,7 +46,7 @@ FOREIGN = {
     b"Rar!": "a RAR archive; unpack it",
     b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it",
 }
-"""How files of other kinds begin → what they are, and the way out."""
+"""First bytes of files of other kinds → what they are, and what to do."""
 
 PAGE = re.compile(rb"\s*<(!doctype html|html)", flags=re.IGNORECASE)
 
@@ -54,7 +54,7 @@ PICKLE = re.compile(rb"\x80[\x02-\x05]")
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """A file, unpacked where it is compressed, whatever it is called."""
+    """Opens a file; if it is compressed (under any name), its uncompressed content."""
     with path.open("rb") as file:
         start = file.read(6)
     for magic, opened in _COMPRESSED.items():
@@ -82,7 +82,7 @@ _COMPRESSED: dict[bytes, Callable[[Path], Any]] = {
     b"\xfd7zXZ": lzma.open,
     b"PK\x03\x04": _only_member,
 }
-"""How a compressed file begins → what opens it."""
+"""First bytes of compressed files → function that opens them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +90,8 @@ class Text:
     """A file of text.
 
     Attributes:
-        encoding: in Python's words.
-        notes: what was guessed about it.
+        encoding: a name that Python knows.
+        notes: what was guessed.
     """
 
     path: Path
@@ -100,10 +100,10 @@ class Text:
 
     @staticmethod
     def of(path: Path) -> Text:
-        """Text by its byte-order mark or zero bytes, else UTF-8, else Windows-1252; all of it is looked at.
+        """Detects the encoding by a byte-order mark or zero bytes, else UTF-8, else Windows-1252; reads the whole file.
 
         Raises:
-            AutopruneError: it is none of them.
+            AutopruneError: the file has none of these encodings, or is no text.
         """
         with open_bytes(path) as file:
             head = file.read(HEAD)
@@ -125,13 +125,13 @@ class Text:
         return Text(path=path, encoding="utf-8")
 
     def open(self, separator: str = "") -> io.TextIOWrapper:
-        """The text, with any line ends as a newline, and with `NARROW` for a separator of several characters."""
+        """The text with all line ends as newlines, and with `NARROW` in place of a separator of several characters."""
         if len(separator) < 2:
             return io.TextIOWrapper(open_bytes(self.path), encoding=self.encoding)
         return _Narrowed(open_bytes(self.path), self.encoding, separator)
 
     def head(self) -> list[str]:
-        """The first lines; the last one is left out where it is cut, unless it is the only one."""
+        """The first lines, without an incomplete last line unless it is the only one."""
         with self.open() as file:
             text = file.read(HEAD)
         lines = text.split("\n")
@@ -139,7 +139,7 @@ class Text:
 
 
 class _Narrowed(io.TextIOWrapper):
-    """A text in which a separator is one character."""
+    """A text in which a long separator is replaced by one character."""
 
     def __init__(self, file: IO[bytes], encoding: str, separator: str) -> None:
         super().__init__(file, encoding=encoding)
@@ -147,11 +147,11 @@ class _Narrowed(io.TextIOWrapper):
 
     def read(self, size: int | None = -1) -> str:
         block = super().read(size)
-        return (block + self.readline()).replace(self.separator, NARROW)  # whole lines: no separator is cut
+        return (block + self.readline()).replace(self.separator, NARROW)  # whole lines: no separator is cut in two
 
 
 def _check_kind(path: Path, head: bytes) -> None:
-    """Refuses what other programs keep."""
+    """Raises for files of other formats."""
     kinds = [kind for magic, kind in FOREIGN.items() if head.startswith(magic)]
     if head[257:262] == b"ustar":
         kinds.append("an archive of tar; unpack it and name one file")
@@ -164,7 +164,7 @@ def _check_kind(path: Path, head: bytes) -> None:
 
 
 def _by_zeros(path: Path, head: bytes) -> str:
-    """UTF-16 without a mark: of what is mostly Latin letters every other byte is zero."""
+    """UTF-16 without a mark: in mostly Latin text every other byte is zero."""
     zeros = [2 * head[start::2].count(0) / len(head) for start in (0, 1)]
     if max(zeros) < 0.5 or min(zeros) > 0.1:
         raise AutopruneError(f"{path} cannot be read: it is neither text nor parquet (it holds zero bytes).")
@@ -172,14 +172,14 @@ def _by_zeros(path: Path, head: bytes) -> str:
 
 
 def _check_windows(path: Path, reason: str) -> None:
-    """Refuses what is rather damaged UTF-8 than Windows-1252: where most letters beyond ASCII are whole in UTF-8."""
+    """Raises for damaged UTF-8: if most characters beyond ASCII are valid UTF-8, the text is not Windows-1252."""
     with open_bytes(path) as file:
         content = file.read()
     text = content.decode("utf-8", errors="surrogateescape")
     strays = re.findall("[\udc80-\udcff]", text)
-    whole = len(re.findall("[^\x00-\x7f]", text)) - len(strays)
+    valid = len(re.findall("[^\x00-\x7f]", text)) - len(strays)
     at = content.index(strays[0].encode("utf-8", errors="surrogateescape"))
-    if whole <= len(strays):
+    if valid <= len(strays):
         try:
             content.decode("cp1252")
         except UnicodeDecodeError as error:

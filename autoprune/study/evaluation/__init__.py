@@ -1,1 +1,1 @@
-"""From a recipe to a candidate: made, measured, judged, kept or made again."""
+"""From a recipe to a candidate: made, measured, judged, kept or rebuilt."""

@@ -1,4 +1,4 @@
-"""Candidates of a search: made and measured wherever there are hands, archived, and timed while nobody else works."""
+"""Candidates of a search: made and measured by whatever worker is free, archived, and timed while nothing else runs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from autoprune.study.session import Session
 from autoprune.study.teams.team import MEASURING
 
 NAMED = 2
-"""Of what is made at the same time, at most so many are named."""
+"""At most so many of the candidates that are made at the same time are named in messages."""
 
 
 class Candidates:
-    """Makes, measures and archives what a search asks for.
+    """Makes, measures and archives the candidates of a search.
 
     Args:
         session: what the stages of the search share.
         report: called whenever a candidate is finished.
 
     Attributes:
-        failed: what nothing came of in this run: reasons by key.
+        failed: recipes that failed in this run: reasons by key.
     """
 
     def __init__(self, session: Session, *, report: Callable[[Candidate], None]) -> None:
@@ -40,33 +40,35 @@ class Candidates:
         self._failed_before = dict(self._failures.found)
 
     def evaluate(self, recipes: Sequence[tuple[str, Mapping[str, Any]]], *, until: Deadline | None = None) -> None:
-        """Makes and measures what is not archived yet, as much at a time as there are hands, until the time is over.
+        """Makes and measures recipes that are not archived yet, as many at a time as there are workers.
 
         Args:
             recipes: each with the name of its candidate.
-            until: when no more is begun; None: when the search is over.
+            until: when no more are begun; None: when the search ends.
 
         Raises:
-            AutopruneError: the baseline came to nothing, or something failed that no recipe is to blame for.
+            AutopruneError: the baseline failed, or something failed that is not the fault of a recipe.
         """
         wanted = {self._evaluator.plan(recipe).key: (name, recipe) for name, recipe in recipes}
         trials = any(name == TRIAL for name, _ in recipes)
-        rivals = self._rivals() if trials else ()  # the same for all, however many are made at a time
-        while left := [key for key in wanted if not self._is_known(key)]:
-            if wanted[left[0]][0] != BASELINE and (self._budget.over() or (until is not None and until.left <= 0)):
+        rivals = self._rivals() if trials else ()  # once: they must not depend on how many are made at a time
+        while pending := [key for key in wanted if not self._is_known(key)]:
+            if wanted[pending[0]][0] != BASELINE and (self._budget.over() or (until is not None and until.left <= 0)):
                 return
-            works = {f"candidate {key}": key for key in left}
-            claimed = self._team.claim(list(works), at_once=self._staff.slots)
-            self.refresh()  # others may have finished them before they were claimed
-            mine = [wanted[key] for work in claimed if not self._is_known(key := works[work])][: self._staff.slots]
-            if mine and mine[0][0] != BASELINE:
-                labels = some_named([self._label(name, recipe) for name, recipe in mine])
-                self._session.watch.working(f"making {labels}; {len(wanted) - len(left)} of {len(wanted)} are done")
+            key_of_work = {f"candidate {key}": key for key in pending}
+            claimed = self._team.claim(list(key_of_work), at_once=self._staff.slots)
+            self.refresh()  # others may have finished them before this driver claimed them
+            ours = [wanted[key] for work in claimed if not self._is_known(key := key_of_work[work])][
+                : self._staff.slots
+            ]
+            if ours and ours[0][0] != BASELINE:
+                labels = some_named([self._label(name, recipe) for name, recipe in ours])
+                self._session.watch.working(f"making {labels}; {len(wanted) - len(pending)} of {len(wanted)} are done")
             try:
-                self._keep([(self._submit(name, recipe, rivals), name, recipe) for name, recipe in mine])
+                self._archive_finished([(self._submit(name, recipe, rivals), name, recipe) for name, recipe in ours])
             finally:
                 self._team.release(claimed)
-            if self._budget.stopped is not None:  # by the time, in the midst of one
+            if self._budget.stopped is not None:  # the time ran out while one was being made
                 return
             if not claimed:
                 self._team.wait()
@@ -74,16 +76,16 @@ class Candidates:
                     return
 
     def refresh(self) -> None:
-        """Reads what other drivers have archived, and what they had no luck with."""
+        """Reads what other drivers have archived, and which recipes failed for them."""
         self._archive.refresh()
         self._failures.refresh()
         found, before = self._failures.found, self._failed_before
         self.failed |= {key: one.reason for key, one in found.items() if before.get(key) is not one}
 
     def restore(self) -> None:
-        """Sees that the baseline's artifact is whole: everything is measured against it."""
-        with self._team.alone(MEASURING, until=self._budget.ending) as mine:
-            if mine:
+        """Rebuilds the baseline's artifact if it is damaged or missing: everything is measured against it."""
+        with self._team.alone(MEASURING, until=self._budget.ending) as claimed:
+            if claimed:
                 self._staff.here(self._evaluator.restore, self._request({}, name=BASELINE))
 
     def _submit(self, name: str, recipe: Mapping[str, Any], rivals: tuple[Rival, ...]) -> Future[Candidate]:
@@ -91,64 +93,64 @@ class Candidates:
         return run(self._evaluator.evaluate, self._request(recipe, name=name, rivals=rivals if name == TRIAL else ()))
 
     def _is_known(self, key: str) -> bool:
-        """Whether a recipe is archived, or was tried in vain."""
+        """Whether a recipe is archived or has failed."""
         return key in self._archive.candidates or key in self.failed
 
-    def _keep(self, flying: Sequence[tuple[Future[Candidate], str, Mapping[str, Any]]]) -> None:
-        """Archives, times and reports what is finished, in the order it was asked for, then raises what failed."""
-        found, failed = [], None
-        for future, name, recipe in flying:
+    def _archive_finished(self, submitted: Sequence[tuple[Future[Candidate], str, Mapping[str, Any]]]) -> None:
+        """Archives, times and reports finished candidates in the order of their requests, then raises any error."""
+        candidates, first_error = [], None
+        for future, name, recipe in submitted:
             error = future.exception()
             if isinstance(error, OutOfTime):
                 self._budget.stopped = f"{self._label(name, recipe)}, {error.doing}"
             elif isinstance(error, Failed) and name != BASELINE:
                 self._pass_over(name, recipe, error)
             elif error is not None:
-                failed = failed or error
+                first_error = first_error or error
             else:
-                found.append(self._archive.keep(future.result()))
-        for candidate in found:  # now that nothing else is in the making
+                candidates.append(self._archive.keep(future.result()))
+        for candidate in candidates:  # now that nothing else is being made
             self._report(self._timed(candidate))
-        if failed is not None:
-            raise failed
+        if first_error is not None:
+            raise first_error
 
     def _pass_over(self, name: str, recipe: Mapping[str, Any], error: Failed) -> None:
-        """Writes down that nothing came of a recipe, and says so."""
-        made, reason = self._evaluator.plan(recipe), error.how if isinstance(error, Ended) else str(error)
-        self.failed[made.key] = reason
-        self._failures.add(Failure(name=name, key=made.key, recipe=dict(recipe), summary=made.summary(), reason=reason))
+        """Records and reports that a recipe failed."""
+        plan, reason = self._evaluator.plan(recipe), error.how if isinstance(error, Ended) else str(error)
+        self.failed[plan.key] = reason
+        self._failures.add(Failure(name=name, key=plan.key, recipe=dict(recipe), summary=plan.summary(), reason=reason))
         self._session.watch.note(f"{self._label(name, recipe)} is passed over: {reason}")
 
     def _timed(self, candidate: Candidate) -> Candidate:
-        """A candidate with its latency, where that is asked for."""
+        """Times a candidate if the search needs its latency."""
         if self._times and self._session.alone and not candidate.rejected and not candidate.latest().latency:
             candidate = self._staff.here(self._evaluator.time, self._retiming(candidate))
             self._archive.add(candidate)
         return candidate
 
     def time_together(self) -> None:
-        """Of a team one times for all, on its machine, what was made; who comes after it finds that done."""
-        with self._team.alone(MEASURING, until=self._budget.ending) as mine:
+        """Has one driver of a team time all candidates on its machine; the others then find the work done."""
+        with self._team.alone(MEASURING, until=self._budget.ending) as claimed:
             self._archive.refresh()
-            there = self._baseline().latest().machine
-            made = [candidate for candidate in self._archive.candidates.values() if not candidate.rejected]
-            timed = [found for one in made if (found := one.measured(machine=there)) and found.latency]
-            if mine and self._times and len(timed) < len(made):
+            machine = self._baseline().latest().machine
+            to_time = [candidate for candidate in self._archive.candidates.values() if not candidate.rejected]
+            timed = [measured for one in to_time if (measured := one.measured(machine=machine)) and measured.latency]
+            if claimed and self._times and len(timed) < len(to_time):
                 self.time_here()
 
     def time_here(self) -> None:
-        """Times on this machine what another one timed: milliseconds of two machines are never compared."""
+        """Times on this machine what was timed on another: milliseconds of two machines are never compared."""
         for candidate in list(self._archive.candidates.values()):
-            here = candidate.measured(machine=self._session.machine)
-            wanted = (self._times or not candidate.number) and self._is_there(candidate)
-            if wanted and not candidate.rejected and (here is None or not here.latency):
+            measured = candidate.measured(machine=self._session.machine)
+            is_due = (self._times or not candidate.number) and self._has_artifact(candidate)
+            if is_due and not candidate.rejected and (measured is None or not measured.latency):
                 self._archive.add(self._staff.here(self._evaluator.time, self._retiming(candidate)))
         baseline = self._baseline().here(SEARCH, self._session.machine)
-        if baseline is not None:  # timed here before, and elsewhere since
+        if baseline is not None:  # it was timed here, and later elsewhere
             self._archive.add(baseline)
 
-    def _is_there(self, candidate: Candidate) -> bool:
-        """Whether a candidate has its artifact still; without one it cannot win, see `eviction`."""
+    def _has_artifact(self, candidate: Candidate) -> bool:
+        """Whether a candidate still has its artifact; one without it cannot win, see `eviction`."""
         return not candidate.number or (self._evaluator.definition.artifacts / candidate.key).exists()
 
     def _retiming(self, candidate: Candidate) -> Retiming:
@@ -160,7 +162,7 @@ class Candidates:
         )
 
     def _request(self, recipe: Mapping[str, Any], *, name: str, rivals: tuple[Rival, ...] = ()) -> Request:
-        number = int(name != BASELINE)  # its own is known once it is archived
+        number = int(name != BASELINE)  # any number but 0: its own is assigned when it is archived
         return Request(
             recipe=recipe,
             name=name,
@@ -173,7 +175,7 @@ class Candidates:
         )
 
     def _rivals(self) -> tuple[Rival, ...]:
-        """What a candidate may fall to, where quality and size alone decide."""
+        """Feasible candidates that may beat a new one early; none if latency counts too."""
         if self._times:
             return ()
         metric = self._evaluator.task.metric
@@ -189,17 +191,17 @@ class Candidates:
         )
 
     def check_rules(self) -> None:
-        """Refuses to measure beside a baseline that was judged by other rules: of the two no ratio can be told.
+        """Refuses to go on if the baseline was judged by other rules, since ratios to it would mean nothing.
 
         Raises:
-            AutopruneError: it was.
+            AutopruneError: the baseline was judged by other rules.
         """
         rules = self._baseline().latest().rules
         if rules != RULES:
             raise AutopruneError(
                 f"study {self._evaluator.definition.folder.name!r} was begun by {version_of(rules)}, which judged "
-                "quality by other rules: what is measured now could not be compared with it. Search anew under another "
-                "study.name. What was found can be read, picked and verified as it is."
+                "quality by other rules, so new measurements would not be comparable. Search anew under another "
+                "study.name. The existing candidates can still be shown, picked and verified."
             )
 
     def _baseline(self) -> Candidate:
@@ -212,6 +214,6 @@ class Candidates:
 
 
 def some_named(labels: Sequence[str]) -> str:
-    """What is done at the same time, in words."""
+    """Names a few of the candidates that are worked on at the same time."""
     more = [f"{len(labels) - NAMED} more"] if len(labels) > NAMED else []
     return " and ".join([*labels[:NAMED], *more])

@@ -1,4 +1,4 @@
-"""One recipe in, one candidate out: make, save, load, measure; time, where that is asked for."""
+"""Turns a recipe into a candidate: make, save, load, measure and, on request, time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from autoprune.study.request import Request, Retiming
 class Evaluator(Looker):
     """Makes and measures candidates of a study, and looks at recipes.
 
-    Attributes as of `autoprune.study.evaluation.maker.Maker`.
+    Arguments as for `autoprune.study.evaluation.maker.Maker`.
     """
 
     _judge: Judge | None = None
@@ -46,71 +46,71 @@ class Evaluator(Looker):
     def evaluate(self, request: Request) -> Candidate:
         """Makes the artifact of a recipe and judges it.
 
-        The baseline is timed as well. Of others what is known of their structure's latency is taken; who wants more
-        asks `time`, alone. A trial that misses a floor by far, or that falls to a rival for sure, is rejected after the
-        first of its answers, before slices by perturbation are scored. The baseline and the presets are references,
-        and whole.
+        The baseline is timed as well. Other candidates take over the known latency of their structure, if there is one;
+        `time` measures it. A trial that misses a floor by far, or is surely beaten by a rival, is rejected after its
+        first answers, before perturbations are scored. The baseline and the presets are references and always measured
+        in full.
 
         Raises:
-            OutOfTime: the request's seconds are over; training goes on from where it was when it is asked for again.
-            Failed: nothing comes of the recipe: its training diverged, a step broke, or memory did not do.
-            AutopruneError: nothing can be a share of the baseline, or a file of it is damaged.
+            OutOfTime: the request's seconds are over; a repeated request continues the training.
+            Failed: the recipe failed: its training diverged, a step broke, or memory ran out.
+            AutopruneError: the baseline's score is not above 0, or one of its files is damaged.
         """
         self._deadline = Deadline.after(request.seconds)
-        start, made = time.monotonic(), self.plan(request.recipe)
-        with of_recipe() if request.baseline else nullcontext():  # what breaks on the baseline breaks on all
-            loaded = self._load(self._save(request, made))
+        start, plan = time.monotonic(), self.plan(request.recipe)
+        with of_recipe() if request.baseline else nullcontext():  # an error on the baseline would affect every recipe
+            loaded = self._load(self._save(request, plan))
             self._work("measuring")
             judged, rejected = self._judged(request, loaded)
-        measured = self._measured(request, loaded, judged)
+        measurement = self._measured(request, loaded, judged)
         if rejected:
             shutil.rmtree(loaded.folder)
         seconds = 0.0
         if request.baseline is None:
-            self._verdict.check_worth(measured)
-            seconds = self.training_seconds  # the store may have had it
+            self._verdict.check_worth(measurement)
+            seconds = self.training_seconds  # the dense model may come from the store
         give_back_memory()
         return Candidate(
             number=request.number,
             name=request.name,
-            key=made.key,
+            key=plan.key,
             recipe=dict(request.recipe),
-            summary=made.summary(),
+            summary=plan.summary(),
             rejected=rejected,
-            measurements=(measured,),
+            measurements=(measurement,),
             seconds=round(max(seconds, time.monotonic() - start), 3),
         )
 
     def restore(self, request: Request) -> None:
-        """Sees that the artifact of an archived candidate is whole, and makes it again if it is not.
+        """Rebuilds the artifact of an archived candidate if it is damaged or missing.
 
         Raises:
             OutOfTime: as `evaluate`.
         """
         self._deadline = Deadline.after(request.seconds)
-        made = self.plan(request.recipe)
+        plan = self.plan(request.recipe)
         try:
-            artifact.read(self.definition.artifacts / made.key, whole=True)
+            artifact.read(self.definition.artifacts / plan.key, whole=True)
         except AutopruneError:
-            self._save(request, made)
+            self._save(request, plan)
 
-    def time(self, asked: Retiming) -> Candidate:
-        """An archived candidate with what its artifact takes on this machine.
+    def time(self, request: Retiming) -> Candidate:
+        """Times the artifact of an archived candidate on this machine; returns the candidate with its latency.
 
         Raises:
             OutOfTime: the seconds are over.
             AutopruneError: the artifact is missing or damaged.
         """
-        self._deadline = Deadline.after(asked.seconds)
-        loaded, known = self._load(self.definition.artifacts / asked.candidate.key), asked.candidate.latest()
+        self._deadline = Deadline.after(request.seconds)
+        loaded, before = self._load(self.definition.artifacts / request.candidate.key), request.candidate.latest()
         self._work("timing")
-        latency = self._known(loaded, asked) or self._time(loaded.served, asked.baseline)
-        return asked.candidate.with_measurement(
-            dataclasses.replace(known, machine=self.machine, latency=latency, memory_bytes=loaded.served.memory_bytes)
+        latency = self._known_latency(loaded, request) or self._time(loaded.served, request.baseline)
+        return request.candidate.with_measurement(
+            dataclasses.replace(before, machine=self.machine, latency=latency, memory_bytes=loaded.served.memory_bytes)
         )
 
     def _judged(self, request: Request, loaded: Loaded) -> tuple[Judged, str]:
-        """What an artifact scored, and why it is rejected before all of it was asked for; empty if it is not."""
+        """The scores of an artifact, and why it is rejected before it is measured in full; empty if it is not."""
         served = loaded.served
         if request.baseline is None:
             self._judge = Judge(self.task, "validation", served, working=self._work)
@@ -133,29 +133,29 @@ class Evaluator(Looker):
         return self._judge.judge(self._judge.rows(served, first)), ""
 
     def _refuse_scoreless(self, rows: pd.DataFrame, baseline: Candidate, folder: Path) -> None:
-        """Gives up what has no score where the baseline has one; of two vectors of zeros no cosine can be told.
+        """Gives up an artifact without a score if the baseline has one; zero vectors, for example, have no cosine.
 
         Raises:
-            Diverged: a main metric is no number.
+            Diverged: a main metric is not a number.
         """
-        before = baseline.latest().quality
+        baseline_quality = baseline.latest().quality
         for metric in self.task.main_metrics:
             value = self.task.metrics[metric](rows)
-            if math.isfinite(before[metric][WHOLE]) and not math.isfinite(value):
+            if math.isfinite(baseline_quality[metric][WHOLE]) and not math.isfinite(value):
                 shutil.rmtree(folder)
                 raise Diverged(f"{metric} is {value}")
 
     def _measured(self, request: Request, loaded: Loaded, judged: Judged) -> Measurement:
-        latency = self._known(loaded, request) or {} if request.baseline else self._time(loaded.served, None)
+        latency = self._known_latency(loaded, request) or {} if request.baseline else self._time(loaded.served, None)
         return loaded.measurement(judged, split="validation", purpose=SEARCH, machine=self.machine, latency=latency)
 
-    def _known(self, loaded: Loaded, asked: Request | Retiming) -> dict[str, Latency] | None:
-        """What is known of a structure's latency on this machine."""
-        return asked.timed.get(self.machine, {}).get(loaded.structure)
+    def _known_latency(self, loaded: Loaded, request: Request | Retiming) -> dict[str, Latency] | None:
+        """The known latency of an artifact's structure on this machine; None if it was not timed yet."""
+        return request.timed.get(self.machine, {}).get(loaded.structure)
 
     def _time(self, served: Served, baseline: Candidate | None) -> dict[str, Latency]:
-        before = self._baseline(baseline) if baseline else None
-        return timed(self.task, served, before, seconds=self.definition.latency_seconds, deadline=self._deadline)
+        reference = self._baseline(baseline) if baseline else None
+        return timed(self.task, served, reference, seconds=self.definition.latency_seconds, deadline=self._deadline)
 
     def _baseline(self, baseline: Candidate) -> Served:
         if self._reference is None:
@@ -165,18 +165,18 @@ class Evaluator(Looker):
     def _load(self, folder: Path) -> Loaded:
         return load(folder, device=self.device, pause=self._pause)
 
-    def _save(self, request: Request, made: Plan) -> Path:
-        """Makes the model of a plan, and its artifact; returns the artifact's folder."""
+    def _save(self, request: Request, plan: Plan) -> Path:
+        """Makes a plan's model, saves it as an artifact, and returns the artifact's folder."""
         artifacts, parent = self.definition.artifacts, request.baseline
         context = dataclasses.replace(self.context, seed=request.seed, deadline=self._deadline)
-        # Of candidates several are made at a time, on a thread each; those that are made alone come to the same.
+        # Candidates may be made several at a time, on one thread each; one made alone must come out the same.
         with on_threads(THREADS) if parent else nullcontext():
-            model = run(made, self.task, context, trainer=self.trainer, store=self.store)
-            parts = self.task.parts(model, made.runtime)
+            model = run(plan, self.task, context, trainer=self.trainer, store=self.store)
+            parts = self.task.parts(model, plan.runtime)
         provenance = {
             "task": self.task.name,
             "recipe": request.recipe,
-            "key": made.key,
+            "key": plan.key,
             "parent": parent.key if parent else None,
             "seed": request.seed,
             "data": self.task.fingerprint(),
@@ -184,5 +184,5 @@ class Evaluator(Looker):
             "versions": versions(),
         }
         beside_from = artifacts / parent.key if parent else None
-        artifact.save(parts, artifacts / made.key, provenance=provenance, beside_from=beside_from)
-        return artifacts / made.key
+        artifact.save(parts, artifacts / plan.key, provenance=provenance, beside_from=beside_from)
+        return artifacts / plan.key

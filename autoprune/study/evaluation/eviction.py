@@ -1,4 +1,4 @@
-"""Artifacts under a bound: those of candidates that cannot win go, and are made again where they are asked for."""
+"""Keeps artifacts within a disk limit: those of candidates that cannot win are deleted, and rebuilt on demand."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from autoprune.tasks.task import Task
 
 
 def evict(front: Front, *, limit_bytes: float) -> None:
-    """Deletes artifacts of a study, the largest first, until the rest fits, as far as none is a finalist's.
+    """Deletes artifacts of a study, the largest first, until the rest fits; finalists always keep theirs.
 
-    The baseline, the front, what profiles would pick and the presets keep theirs, however large they are.
+    Finalists are the baseline, the presets, the front and the picks of the profiles.
     """
     kept = {point.number for point in front.finalists}
     sizes = {point.number: _bytes(point.folder) for point in front.record.points}
-    losing = [point for point in front.record.points if point.number not in kept]
+    deletable = [point for point in front.record.points if point.number not in kept]
     total = sum(sizes.values())
-    for point in sorted(losing, key=lambda point: -sizes[point.number]):
+    for point in sorted(deletable, key=lambda point: -sizes[point.number]):
         if total > limit_bytes and sizes[point.number]:
             total -= sizes[point.number]
-            gone = point.folder.with_name(f".draft-{secrets.token_hex(4)}")  # whole or not there, also after a kill
-            point.folder.rename(gone)
-            shutil.rmtree(gone)
+            draft = point.folder.with_name(f".draft-{secrets.token_hex(4)}")  # whole or absent, even after a kill
+            point.folder.rename(draft)
+            shutil.rmtree(draft)
 
 
 def make_again(
@@ -42,40 +42,40 @@ def make_again(
     task: Task | None = None,
     working: Callable[[str], None] = lambda message: None,
 ) -> None:
-    """Makes artifacts that are gone, as they were: from checkpoints, or by training anew.
+    """Rebuilds deleted artifacts as they were, from checkpoints or by training again.
 
     Args:
         record: of a study that this process holds, see `autoprune.record.folder.driving`.
-        points: none of which was rejected.
-        task: the study's, if it is at hand; read again otherwise.
+        points: candidates that were not rejected.
+        task: the study's task, if it is already loaded; otherwise it is read again.
         working: called with a few words about the work in progress.
 
     Raises:
-        AutopruneError: the data is not what it was, or this version makes something else of a recipe.
+        AutopruneError: the data has changed, or this version interprets a recipe differently.
     """
     definition = Definition.of_record(record)
     task = task or definition.make_task()
     with lent(task):
         evaluator = Evaluator(definition, task, working=working)
         for point in points:
-            made = point.candidate
-            if evaluator.plan(made.recipe).key != made.key:
+            candidate = point.candidate
+            if evaluator.plan(candidate.recipe).key != candidate.key:
                 raise AutopruneError(
-                    f"candidate {made.number} cannot be made again: this version of autoprune makes something else of "
-                    "its recipe. Use the version that the study was searched with, or pick another."
+                    f"candidate {candidate.number} cannot be rebuilt: this version of autoprune interprets its recipe "
+                    "differently. Use the version that the study was searched with, or pick another candidate."
                 )
-            working(f"making the artifact of candidate {made.number} again")
+            working(f"rebuilding the artifact of candidate {candidate.number}")
             evaluator.restore(
                 Request(
-                    recipe=made.recipe,
-                    name=made.name,
-                    number=made.number,
+                    recipe=candidate.recipe,
+                    name=candidate.name,
+                    number=candidate.number,
                     seed=definition.seed,
-                    baseline=record.baseline.candidate if made.number else None,
+                    baseline=record.baseline.candidate if candidate.number else None,
                 )
             )
 
 
 def _bytes(folder: Path) -> int:
-    """Bytes of an artifact's files; 0 where there is none. What several share by hard links counts for each."""
+    """Bytes of an artifact's files; 0 if there is none. A file that artifacts share by hard links counts for each."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

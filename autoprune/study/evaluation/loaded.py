@@ -1,4 +1,4 @@
-"""An artifact as it lies on disk, loaded: what is asked of it, and what is written down of it."""
+"""An artifact loaded from disk, its measurement and its timing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from autoprune.study.evaluation.provenance import structure_of
 from autoprune.tasks.task import Task
 
 LONGER = 4
-"""How many times as long as all others the baseline is timed: all milliseconds rest on it."""
+"""The baseline is timed so many times as long as others, since all milliseconds are derived from it."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Loaded:
     def measurement(
         self, judged: Judged, *, split: str, purpose: str, machine: str, latency: dict[str, Latency]
     ) -> Measurement:
-        """What it scored, weighs and takes."""
+        """A measurement with its quality, sizes and latency."""
         return Measurement(
             split=split,
             purpose=purpose,
@@ -49,7 +49,7 @@ class Loaded:
             vector_bytes=self.served.vector_bytes,
             structure=self.structure,
             latency=latency,
-            draws=judged.draws if split == "test" else (),  # a search measures far more, and reads none of them
+            draws=judged.draws if split == "test" else (),  # a search measures far more candidates and never reads them
         )
 
 
@@ -57,11 +57,11 @@ def load(folder: Path, *, device: Any, pause: Callable[[], None]) -> Loaded:
     """Loads an artifact.
 
     Args:
-        device: that it answers on.
+        device: on which it answers.
         pause: called between requests, see `Served.pause`.
 
     Raises:
-        AutopruneError: it is missing or damaged.
+        AutopruneError: the artifact is missing or damaged.
     """
     with on_threads(THREADS):
         parts, served = artifact.load_on(folder, device)
@@ -78,17 +78,17 @@ def timed(
     fewest: int = FEWEST_PAIRS,
     deadline: Deadline,
 ) -> dict[str, Latency]:
-    """What each of the task's requests takes, in turns with the baseline's.
+    """The latency of each of the task's workloads, timed in turns with the baseline.
 
     Args:
-        baseline: None: it is the baseline itself that is timed.
-        seconds: for each workload; the baseline has `LONGER` times as many.
-        fewest: pairs that are timed at least.
+        baseline: None if the baseline itself is timed.
+        seconds: for each workload; the baseline gets `LONGER` times as many.
+        fewest: pairs to time at least.
     """
     workloads = task.workloads(served)
     if baseline is None:
-        found = own_latency(workloads, seconds=LONGER * seconds, fewest=fewest, deadline=deadline)
+        latency = own_latency(workloads, seconds=LONGER * seconds, fewest=fewest, deadline=deadline)
     else:
-        before = task.workloads(baseline)
-        found = paired_latency(workloads, before, seconds=seconds, fewest=fewest, deadline=deadline)
-    return with_items(found, task.workload_items)
+        baseline_workloads = task.workloads(baseline)
+        latency = paired_latency(workloads, baseline_workloads, seconds=seconds, fewest=fewest, deadline=deadline)
+    return with_items(latency, task.workload_items)

@@ -1,4 +1,4 @@
-"""What a process needs to make models of a study: the task with its data, what steps may know, how models train."""
+"""Makes models of a study: holds the task with its data, the context for steps, and the trainer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from autoprune.study.evaluation.task_worker import TaskWorker
 from autoprune.tasks.task import Task
 
 SHRINKING = ("dims", "store")
-"""Steps that make the vectors that are stored smaller."""
+"""Steps that make stored vectors smaller."""
 
 
 class Maker(TaskWorker):
@@ -30,9 +30,9 @@ class Maker(TaskWorker):
 
     Args:
         definition: of the study.
-        task: the study's, if it is at hand; read again otherwise.
+        task: the study's task, if it is already loaded; otherwise it is read when needed.
         working: called with a few words about the work in progress.
-        note: called with what should be known early.
+        note: called with messages that users should see early.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Maker(TaskWorker):
 
     @cached_property
     def context(self) -> Context:
-        """What steps may know beside the weights.
+        """What steps may use besides the weights.
 
         Raises:
             AutopruneError: there is no such device.
@@ -57,7 +57,7 @@ class Maker(TaskWorker):
 
     @cached_property
     def trainer(self) -> Trainer:
-        """Trains models as the task says."""
+        """Trains models with the task's settings."""
         return Trainer(
             self.task.training, report=lambda message: self._working(message), note=lambda message: self._note(message)
         )
@@ -68,10 +68,10 @@ class Maker(TaskWorker):
 
     @cached_property
     def requirements(self) -> Requirements:
-        """The study's.
+        """The study's requirements.
 
         Raises:
-            AutopruneError: one cannot be read, or names what is not measured.
+            AutopruneError: a requirement cannot be parsed, or names a reading that is not measured.
         """
         task = self.task
         slices = [*(name for names in task.slices.values() for name in names), *task.perturbations]
@@ -79,28 +79,30 @@ class Maker(TaskWorker):
         for objective in self.definition.content["study"]["objectives"]:
             if OBJECTIVES[objective][0] not in names:
                 raise AutopruneError(
-                    f"study.objectives: {objective} cannot be traded off: nobody stores what models of this task give."
+                    f"study.objectives: {objective} is not available: this task's models give no vectors that are "
+                    "stored."
                 )
-        found = parse_requirements(self.definition.content["requirements"], names).of_metrics(task.main_metrics)
-        if OBJECTIVES[found.prefer][0] not in names:
+        requirements = parse_requirements(self.definition.content["requirements"], names).of_metrics(task.main_metrics)
+        if OBJECTIVES[requirements.prefer][0] not in names:
             raise AutopruneError(
-                f"requirements.prefer: {found.prefer} cannot be preferred: nobody stores what models of this task give."
+                f"requirements.prefer: {requirements.prefer} is not available: this task's models give no vectors that "
+                "are stored."
             )
-        return found
+        return requirements
 
     @cached_property
     def store(self) -> Store:
-        """Where trained models are kept, for all studies of a folder."""
+        """Checkpoints of trained models, shared by all studies in a folder."""
         return Store(self.definition.folder.parent / STORE)
 
     @property
     def dense(self) -> Path:
-        """The checkpoint of the dense model; not there where it is not trained."""
+        """The path of the dense model's checkpoint; there is no file if the dense model is not trained."""
         return self.store.path(self._dense_key)
 
     @property
     def training_seconds(self) -> float:
-        """That the dense model's training took, in whatever run; 0 where it is not trained, or nobody wrote it down."""
+        """Seconds that training the dense model took, over all runs; 0 if it is not trained or the time is unknown."""
         return float((self.store.load(self._dense_key) or {}).get("seconds", 0.0))
 
     @property
@@ -108,27 +110,27 @@ class Maker(TaskWorker):
         return dense_key(self.plan({}).base, self.task, self.context, trainer=self.trainer)
 
     def check(self, deadline: Deadline = NEVER) -> None:
-        """Refuses a device and requirements that cannot be.
+        """Checks the device and the requirements.
 
         Args:
-            deadline: for what the task computes first, such as how often rows are looked up.
+            deadline: for what the task computes at first, such as how often rows are looked up.
 
         Raises:
-            AutopruneError: with the path of the entry.
-            OutOfTime: the time was over before that was computed.
+            AutopruneError: an entry is invalid; the message gives its path.
+            OutOfTime: the time was over before this was computed.
         """
         self._deadline = deadline
         _ = self.context
         self._check_stored()
 
     def _check_stored(self) -> None:
-        """Refuses to ask for smaller vectors where nothing makes them smaller."""
-        held = self.definition.content
-        asked = ["study.objectives: index"] * ("index" in held["study"]["objectives"])
-        asked += [f"requirements: {item.text}" for item in self.requirements.items if item.reading == "vector_bytes"]
-        tried = {*keys_of(held["space"]), *keys_of(held["presets"])}
-        if asked and tried.isdisjoint(SHRINKING):
-            raise AutopruneError(f"{asked[0]}: nothing in this space makes vectors smaller; search with space=index.")
+        """Refuses a goal for the size of stored vectors if no step of the search can reduce it."""
+        content = self.definition.content
+        goals = ["study.objectives: index"] * ("index" in content["study"]["objectives"])
+        goals += [f"requirements: {item.text}" for item in self.requirements.items if item.reading == "vector_bytes"]
+        steps_tried = {*keys_of(content["space"]), *keys_of(content["presets"])}
+        if goals and steps_tried.isdisjoint(SHRINKING):
+            raise AutopruneError(f"{goals[0]}: no step in this space makes vectors smaller; search with space=index.")
 
     def plan(self, recipe: Mapping[str, Any]) -> Plan:
         """The normal form of a recipe for the study's task."""

@@ -1,4 +1,4 @@
-"""What is written down of an artifact: what it was made with, and the structure that its latency depends on."""
+"""Provenance of an artifact: the versions that it was made with, and the structure that its latency depends on."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from autoprune.recipes.recipe import digest
 from autoprune.version import VERSION
 
 UNTIMED = ("stored_bits",)
-"""Of a manifest, what no answer waits for."""
+"""Entries of a manifest that do not affect latency."""
 
 
 def versions() -> dict[str, str]:
-    """Of what an artifact was made with."""
+    """The versions that an artifact is made with."""
     return {
         "autoprune": VERSION,
         "python": platform.python_version(),
@@ -28,11 +28,11 @@ def versions() -> dict[str, str]:
 
 
 def structure_of(parts: Parts) -> str:
-    """Names what latency depends on: encodings and the shape of every stored tensor."""
-    shapes = {  # archives have named types as torch does from the first
+    """A digest of what latency depends on: the encodings and the shape of every stored tensor."""
+    shapes = {  # types are named as torch names them, as in existing archives
         name: [f"torch.{array.dtype}", *array.shape]
         for name, array in parts.tensors.items()
-        if not name.startswith("ids.")  # compressed: their length says nothing of the work
+        if not name.startswith("ids.")  # compressed, so their length says nothing about the work
     }
-    timed = {name: held for name, held in parts.manifest.items() if name not in UNTIMED}
+    timed = {name: table for name, table in parts.manifest.items() if name not in UNTIMED}
     return digest({"tables": timed, "shapes": shapes})

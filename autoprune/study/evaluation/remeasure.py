@@ -1,9 +1,9 @@
-"""Artifacts measured once more, as they lie on disk: quality on test data, latency of each on its own, in rounds.
+"""Measures artifacts on disk again: quality on test data, and the latency of each in several rounds.
 
-A search sees validation data, and of many candidates it keeps those that look best there, by merit and by luck.
-Test data, looked at after it, tells the two apart. Latency is taken again as well, of every artifact on its own,
-where the search lets equal structures share one timing; and in several processes, because where a process puts its
-memory changes a ratio by more than any number of requests within it can show.
+A search keeps the candidates that look best on validation data, by merit and by luck. Test data, used only afterwards,
+tells the two apart. Latency is measured again too: for every artifact on its own, whereas in the search equal
+structures share one timing; and in several processes, because the memory layout of a process changes a ratio by more
+than any number of requests within it can show.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from autoprune.study.evaluation.task_worker import TaskWorker
 from autoprune.study.executors.forked import can_fork
 
 ROUND_PAIRS = 7
-"""Pairs that a round times at least: processes differ more than the pairs of one do."""
+"""Pairs that a round times at least: processes differ more than the pairs within one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """What is measured, and against what; plain values.
+    """A candidate to measure and the baseline to compare it to, as plain values.
 
     Attributes:
-        candidate, baseline: archived, the same one for the baseline itself.
-        seconds: that it may take, from when it is begun.
+        candidate, baseline: archived; both are the baseline if the baseline itself is measured.
+        seconds: that measuring may take from its start.
     """
 
     candidate: Candidate
@@ -40,21 +40,21 @@ class Pair:
 
     @property
     def own(self) -> bool:
-        """Whether it is the baseline that is measured."""
+        """Whether the baseline itself is measured."""
         return self.candidate.key == self.baseline.key
 
 
 def judged_at_once(workers: int | None) -> int:
-    """Artifacts that are judged at the same time, by copies of this process: one where it cannot be copied.
+    """Artifacts that are judged at the same time, by copies of this process; 1 if it cannot be copied.
 
     Args:
-        workers: that may work; None: nobody says.
+        workers: processes that may judge; None: not set.
     """
     return min(workers or cores(), cores()) if can_fork() else 1
 
 
 class Remeasurer(TaskWorker):
-    """Measures the artifacts of a study once more."""
+    """Measures the artifacts of a study again."""
 
     doing = "verifying"
 
@@ -63,13 +63,13 @@ class Remeasurer(TaskWorker):
     _last: Loaded | None = None
 
     def begin(self, pair: Pair) -> None:
-        """Has the baseline answer, beside which all others are judged; copies of this process have that as well.
+        """Has the baseline answer, against which all others are judged; copies of this process inherit its answers.
 
         Raises:
             OutOfTime, AutopruneError: as `judge`.
         """
         self._deadline = Deadline.after(pair.seconds)
-        self._listen(self.task)  # who lent it may have taken it back since
+        self._listen(self.task)  # another worker may have borrowed the task since
         if self._judge is None:
             self._judge = Judge(self.task, "test", self._baseline(pair).served, working=self._work)
 
@@ -78,7 +78,7 @@ class Remeasurer(TaskWorker):
 
         Raises:
             OutOfTime: the pair's seconds are over.
-            AutopruneError: an artifact is missing or damaged, or the data is not what it was.
+            AutopruneError: an artifact is missing or damaged, or the data has changed.
         """
         self.begin(pair)
         assert self._judge is not None, "it has begun"
@@ -108,11 +108,11 @@ class Remeasurer(TaskWorker):
         return self._reference
 
     def _loaded(self, pair: Pair) -> Loaded:
-        """The artifact that is measured; of those beside the baseline the last one is kept."""
+        """The pair's artifact; apart from the baseline, only the last one stays loaded."""
         if pair.own:
             return self._baseline(pair)
         if self._last is None or self._last.folder.name != pair.candidate.key:
-            self._last = None  # two at a time need not fit
+            self._last = None  # two at a time may not fit into memory
             self._last = self._load(pair.candidate)
         return self._last
 
@@ -121,15 +121,15 @@ class Remeasurer(TaskWorker):
 
 
 def rounds_of(candidate: Candidate, *, machine: str) -> int:
-    """How many processes have timed a candidate on a machine for its verification; 0 if none has, by today's rules."""
+    """Processes that have timed a candidate on a machine for its verification by the current rules; 0 if none has."""
     measured = candidate.measured(VERIFY, machine=machine)
     return processes(measured) if measured and measured.rules == RULES else 0
 
 
 def with_round(candidate: Candidate, latency: dict[str, Latency], *, machine: str) -> Candidate:
-    """A candidate whose verification on a machine has one more round of timings, perhaps its first."""
+    """The candidate with one more round of timings in its verification on a machine."""
     measured = candidate.measured(VERIFY, machine=machine)
     assert measured is not None, "rounds add to a verification"
-    before = measured.latency
-    joined = {name: before[name].with_round(timed) if name in before else timed for name, timed in latency.items()}
+    earlier = measured.latency
+    joined = {name: earlier[name].with_round(timed) if name in earlier else timed for name, timed in latency.items()}
     return candidate.with_measurement(dataclasses.replace(measured, latency=joined))

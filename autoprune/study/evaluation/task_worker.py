@@ -1,4 +1,4 @@
-"""A worker that has the study's task at hand, says what it does, and stops once its time is over."""
+"""A worker that holds the study's task, reports what it does, and stops when its time is over."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from autoprune.tasks.task import Task
 
 
 class TaskWorker(Worker):
-    """Has the study's task report to it. What it needs is made when it is first used.
+    """A worker to which the study's task reports. Whatever it needs is made on first use.
 
     Args:
         definition: of the study.
-        task: the study's, if it is at hand; read again otherwise.
+        task: the study's task, if it is already loaded; otherwise it is read when needed.
         working: called with a few words about the work in progress.
     """
 
     doing = "measuring"
-    """What is stopped where a deadline passes in the midst of requests."""
+    """What `OutOfTime` says was being done when a deadline passes between requests."""
 
     def __init__(
         self, definition: Definition, task: Task | None = None, *, working: Callable[[str], None] = lambda message: None
@@ -40,7 +40,7 @@ class TaskWorker(Worker):
         """The study's task.
 
         Raises:
-            AutopruneError: its data is not where it was, or not what it was.
+            AutopruneError: its data has moved or changed.
         """
         task = self._given or self.definition.make_task()
         self._listen(task)
@@ -48,7 +48,7 @@ class TaskWorker(Worker):
 
     @cached_property
     def device(self) -> torch.device:
-        """The study's.
+        """The study's device.
 
         Raises:
             AutopruneError: there is no such device.
@@ -67,7 +67,7 @@ class TaskWorker(Worker):
         task.report, task.pause = self._work, self._pause
 
     def _work(self, message: str) -> None:
-        """Says what is being done, and stops if the time is over: whatever takes long says so now and then."""
+        """Reports what is being done, and stops if the time is over; long operations call this now and then."""
         self._working(message)
         self._deadline.check(message)
 
@@ -77,9 +77,9 @@ class TaskWorker(Worker):
 
 @contextmanager
 def lent(task: Task) -> Iterator[None]:
-    """Has a task report to whom it did before, once a worker, which takes that over, is done with it."""
-    before = task.report, task.pause
+    """Restores a task's `report` and `pause` after a worker has taken them over."""
+    hooks = task.report, task.pause
     try:
         yield
     finally:
-        task.report, task.pause = before
+        task.report, task.pause = hooks

@@ -1,4 +1,4 @@
-"""What can be said of a candidate before all of its answers are known."""
+"""Early verdicts on a candidate, before all of its answers are known."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from autoprune.measure.reading import readings
 from autoprune.study.request import Rival
 
 HOPELESS = 0.1
-"""A candidate that misses a floor by a larger share is given up: floors can still be loosened by as much without
-training anything."""
+"""A candidate that misses a floor by a larger share is given up; floors can be loosened by this much later without
+training anything again."""
 
 SURELY = 2.0
-"""Standard errors by which a rival must be ahead."""
+"""Standard errors by which a rival must be ahead to be better for sure."""
 
 
 class Verdict:
@@ -25,7 +25,7 @@ class Verdict:
 
     Args:
         requirements: of the study.
-        metrics: the main ones, first the one that quality means.
+        metrics: the main metrics; the first is the one that `quality` means.
     """
 
     def __init__(self, requirements: Requirements, *, metrics: Sequence[str]) -> None:
@@ -41,21 +41,21 @@ class Verdict:
         vector_bytes: int | None = None,
         rivals: Sequence[Rival] = (),
     ) -> str:
-        """Why a candidate is given up, by its values on all rows alone; empty if it is not.
+        """Why a candidate is given up, based only on its values over all rows; empty if it is not.
 
         Args:
-            judged: what is known of it.
-            baseline: what it is read against.
-            size_bytes: of its artifact.
-            vector_bytes: that are stored of each text, where users store any.
+            judged: the scores known so far.
+            baseline: the measurement that ratios refer to.
+            size_bytes: size of its artifact.
+            vector_bytes: size of each text's stored vector; None if no vectors are stored.
             rivals: feasible candidates.
         """
-        able = [
+        comparable = [
             rival
             for rival in rivals
             if rival.size_bytes <= size_bytes and (rival.vector_bytes or 0) <= (vector_bytes or 0)
         ]
-        return self._missed(judged, baseline) or self._beaten(judged, baseline, able)
+        return self._missed(judged, baseline) or self._beaten(judged, baseline, comparable)
 
     def _missed(self, judged: Judged, baseline: Measurement) -> str:
         """The floors that are missed by more than `HOPELESS`."""
@@ -64,17 +64,17 @@ class Verdict:
             name = self._metrics[0] if item.reading == "quality" else item.reading
             if name not in judged.quality:
                 continue
-            # Of a bound too little is known yet: it is the value that must come near.
+            # Too little is known for a bound, so the value itself must come close.
             value = judged.quality[name][WHOLE]
             if item.relative:
-                before = baseline.quality[name][WHOLE]
-                value = value / before if before > 0 else math.nan
+                baseline_value = baseline.quality[name][WHOLE]
+                value = value / baseline_value if baseline_value > 0 else math.nan
             if not value >= (1 - HOPELESS) * item.limit:
                 missed.append(item.text)
         return ", ".join(missed)
 
     def _beaten(self, judged: Judged, baseline: Measurement, rivals: Sequence[Rival]) -> str:
-        """One of rivals that are no larger is better for sure."""
+        """Says which rival, no larger, is better for sure; empty if none is."""
         metric = self._metrics[0]
         ratio = judged.quality[metric][WHOLE] / baseline.quality[metric][WHOLE]
         for rival in rivals:
@@ -84,18 +84,18 @@ class Verdict:
         return ""
 
     def check_worth(self, baseline: Measurement) -> None:
-        """Refuses a baseline of which nothing can be a share: ratios would say the opposite of what they seem to.
+        """Refuses a baseline whose score is not above 0: ratios to it would mean the opposite of what they seem to.
 
         Raises:
-            AutopruneError: with the likely cause.
+            AutopruneError: a score is not above 0; the message gives the likely cause.
         """
-        found = readings(baseline, baseline, metrics=self._metrics)
+        values = readings(baseline, baseline, metrics=self._metrics)
         for name in ("quality", *(item.reading for item in self._floors if item.relative)):
-            reading = found.get(name)
+            reading = values.get(name)
             if reading is not None and reading.binds and math.isnan(reading.ratio):
                 metric = self._metrics[0] if name == "quality" else name
                 raise AutopruneError(
-                    f"{metric}: the dense model has {reading.value:.4f} on validation data, and of what is not above 0 "
-                    "no share can be kept. Do larger scores mean less alike there? Turn them round; otherwise judge by "
-                    f"another task.metric, and leave this one out: requirements.{metric}=null."
+                    f"{metric}: the dense model has {reading.value:.4f} on validation data. Requirements are shares "
+                    "of the dense model's score, so it must be above 0. If larger scores mean less similar in your "
+                    f"data, flip their sign; otherwise choose another task.metric and set requirements.{metric}=null."
                 )

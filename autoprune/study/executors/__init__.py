@@ -1,1 +1,1 @@
-"""Who runs what is to be done: this process, fresh ones, or a cluster."""
+"""Executors run calls: in this process, in other processes of this machine, or on a cluster."""

@@ -1,7 +1,7 @@
-"""Who runs evaluations and timings: this process, a fresh one, or whatever else takes a function and plain values.
+"""Executors run evaluations and timings: in this process, a fresh one, or anywhere that takes plain values.
 
-An executor is asked as those of `concurrent.futures` are: `submit` gives a `Future`. To add one (processes, a
-cluster), write a subclass; neither the search nor the verification need know of it.
+The interface is that of `concurrent.futures`: `submit` returns a `Future`. To add another kind of executor, write a
+subclass; the search and the verification need no change.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class Executor(ABC):
     """Runs calls somewhere.
 
     Attributes:
-        slots: calls that it can have in flight at once.
+        slots: calls that can be in flight at once.
     """
 
     slots: int
 
     @property
     def width(self) -> int:
-        """Slots that it has from the first call to the last: what is asked for together may depend on them."""
+        """Slots that are there from the first call to the last; the size of batches may depend on them."""
         return self.slots
 
     @abstractmethod
@@ -52,17 +52,17 @@ class Executor(ABC):
         """Runs `function(argument)`, now or later.
 
         Args:
-            function: of a module, or a method of a `Worker`, so that another process can find it.
+            function: at module level, or a method of a `Worker`, so that another process can find it.
             argument: plain values.
         """
 
-    def beside(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result] | None:
-        """As `submit`, but beside what is submitted, which comes first; None: there is nobody for it."""
+    def submit_in_background(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result] | None:
+        """As `submit`, with lower priority than submitted calls; None if no process can do so."""
         return None
 
     @abstractmethod
     def close(self) -> None:
-        """Ends what still runs; nothing is submitted any more."""
+        """Ends running calls; nothing may be submitted afterwards."""
 
     def __enter__(self) -> Self:
         return self
@@ -74,11 +74,11 @@ class Executor(ABC):
 
 
 class Worker(ABC):
-    """What a process keeps at hand for a study between calls: the task with its data, loaded artifacts.
+    """What a process keeps for a study between calls: the task with its data, and loaded artifacts.
 
-    It is sent to another process as its definition: that process makes one of its own when it is first asked, and
-    keeps it. So a method of a worker is a function of the definition and its argument, wherever it runs. A constructor
-    reads nothing: what goes wrong then goes wrong in the call, and comes back from it.
+    A worker is sent to another process as its definition: that process creates a worker of its own on the first call
+    and keeps it. So the result of a method depends only on the definition and the argument, wherever it runs. The
+    constructor reads nothing, so that errors arise in a call and are returned from it.
     """
 
     @abstractmethod
@@ -88,32 +88,32 @@ class Worker(ABC):
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return at_hand, (type(self), self.definition)
 
-    def prepare(self, argument: None) -> None:  # noqa: B027  # who has nothing to read need not say so
-        """Reads what most calls need, before they come."""
+    def prepare(self, argument: None) -> None:  # noqa: B027  # optional: some workers read nothing
+        """Reads in advance what most calls need."""
 
-    def alone(self) -> None:  # noqa: B027  # likewise
-        """Has it report to nobody: it is the copy of one that another process keeps."""
+    def alone(self) -> None:  # noqa: B027  # optional: some workers report nothing
+        """Stops its reports: this worker is a copy of one in another process."""
 
 
-_HELD: list[Worker] = []
+_KEPT_WORKER: list[Worker] = []
 """The worker that this process keeps; one at most, since each may hold a data set."""
 
 
 def keep(worker: Worker) -> None:
-    """Has this process answer calls of methods of `worker` with it."""
-    _HELD[:] = [worker]
+    """Makes `worker` the one that answers calls in this process."""
+    _KEPT_WORKER[:] = [worker]
 
 
 def at_hand(kind: type[Worker], definition: Definition) -> Worker:
-    """The worker of this process for a definition."""
-    if not (_HELD and type(_HELD[0]) is kind and _HELD[0].definition == definition):
-        _HELD.clear()
+    """The worker of this process for a definition, created if needed."""
+    if not (_KEPT_WORKER and type(_KEPT_WORKER[0]) is kind and _KEPT_WORKER[0].definition == definition):
+        _KEPT_WORKER.clear()
         keep(kind(definition))
-    return _HELD[0]
+    return _KEPT_WORKER[0]
 
 
 class Serial(Executor):
-    """One call after the other, in this process."""
+    """Runs one call after another, in this process."""
 
     slots = 1
 
@@ -121,7 +121,7 @@ class Serial(Executor):
         future: Future[Result] = Future()
         try:
             future.set_result(function(argument))
-        except Exception as error:  # Ctrl-C goes through
+        except Exception as error:  # Ctrl-C is not caught
             future.set_exception(error)
         return future
 
@@ -131,8 +131,8 @@ class Serial(Executor):
 
 THREADED = "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS VECLIB_MAXIMUM_THREADS RAYON_NUM_THREADS"
 ONE_THREAD = dict.fromkeys(THREADED.split(), "1")
-"""What torch, Faiss, NumPy and tokenizers read when they are loaded. Processes share the cores: with more threads than
-cores each would wait for others."""
+"""Environment variables that torch, Faiss, NumPy and tokenizers read when loaded. Processes share the cores: with more
+threads than cores they would wait for one another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,11 +140,11 @@ class Begun:
     """A process that answers calls.
 
     Attributes:
-        asked: where it reads calls, see `answer_calls`.
-        answered: where it writes answers.
-        pid: its number.
+        asked: the pipe from which it reads calls, see `answer_calls`.
+        answered: the pipe to which it writes answers.
+        pid: its process ID.
         kill: ends it.
-        wait: waits until it has ended, at most for so many seconds (None: for ever); how it ended, None: it has not.
+        wait: waits for its end, at most for so many seconds (None: for ever); returns its exit code, None if it runs.
     """
 
     asked: IO[bytes]
@@ -155,7 +155,7 @@ class Begun:
 
 
 class OtherProcess(Executor):
-    """One call after the other, in a process that starts with the first of them and ends with `close`."""
+    """Runs one call after another, in a process that starts with the first call and ends with `close`."""
 
     slots = 1
 
@@ -167,7 +167,7 @@ class OtherProcess(Executor):
         """Starts the process; does not wait until it is ready."""
 
     def start(self) -> None:
-        """Starts the process before it is asked for anything; does not wait until it is ready."""
+        """Starts the process before its first call; does not wait until it is ready."""
         if self._process is None:
             self._process = self._begin()
 
@@ -185,13 +185,13 @@ class OtherProcess(Executor):
         return future
 
     def kill(self) -> None:
-        """Ends the process, also from another thread while one waits for an answer: that one then gets none."""
+        """Ends the process; a thread that is waiting for an answer then gets an `Ended` error."""
         if (process := self._process) is not None:
             process.kill()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Has the process stand still meanwhile, whatever it does."""
+        """Suspends the process meanwhile, whatever it does."""
         process = self._process
         try:
             _send(process, signal.SIGSTOP)
@@ -216,41 +216,41 @@ class OtherProcess(Executor):
             self._process.asked.flush()
             outcome: Outcome = pickle.load(self._process.answered)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
-            ended = self._ended()
-            return None, Ended(f"the process that ran {function.__qualname__} ended with {_named(ended)}")
+            code = self._exit_code()
+            return None, Ended(f"the process that ran {function.__qualname__} ended with {_described(code)}")
         return outcome
 
-    def _ended(self) -> int | None:
-        """How the process ended; one that gives no answers any more is ended."""
+    def _exit_code(self) -> int | None:
+        """The exit code of the process; it is killed if it no longer answers but still runs."""
         assert self._process is not None, "it was started"
-        ended = self._process.wait(5)
-        if ended is None:
+        code = self._process.wait(5)
+        if code is None:
             self._process.kill()
-            ended = self._process.wait(None)
+            code = self._process.wait(None)
         self.close()
-        return ended
+        return code
 
 
-def _named(ended: int | None) -> str:
-    """How a process ended, in words."""
-    short = " (too little memory?)" * (ended == -signal.SIGKILL)
-    return f"{ended}{short}, see above"
+def _described(code: int | None) -> str:
+    """An exit code with its likely cause."""
+    hint = " (too little memory?)" * (code == -signal.SIGKILL)
+    return f"{code}{hint}, see above"
 
 
 def _send(process: Begun | None, sent: signal.Signals) -> None:
     """Sends a signal to a process, if it still runs."""
     if process is not None and process.wait(0) is None:
-        with contextlib.suppress(ProcessLookupError):  # it has ended since
+        with contextlib.suppress(ProcessLookupError):  # it has ended in the meantime
             os.kill(process.pid, sent)
 
 
 class FreshProcess(OtherProcess):
-    """A process that knows nothing of this one.
+    """A new process that shares nothing with this one.
 
-    Where a process puts its memory moves what is timed in it, so that verification times in several.
+    A process's memory layout shifts what is timed in it, so verification times in several processes.
 
     Args:
-        settings: variables of its environment, on top of this process's.
+        settings: environment variables, on top of this process's.
     """
 
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
@@ -263,7 +263,7 @@ class FreshProcess(OtherProcess):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **self._settings},
-            process_group=0,  # Ctrl-C is for whoever asks; that process ends this one
+            process_group=0,  # Ctrl-C goes to the parent alone, which then ends this process
         )
         assert process.stdin is not None, "it was asked for"
         assert process.stdout is not None, "it was asked for"
@@ -283,11 +283,11 @@ os.dup2(2, 1)
 from autoprune.study.executors.executor import answer_calls
 answer_calls(sys.stdin.buffer, answers)
 """
-"""What a fresh process runs. What a library prints goes to stderr, since it is no answer."""
+"""What a fresh process runs. Output of libraries goes to stderr, since stdout carries the answers."""
 
 
 def answer_calls(calls: IO[bytes], answers: IO[bytes]) -> None:
-    """Answers one call after the other until there are no more.
+    """Answers one call after another until there are no more.
 
     Args:
         calls: pickled (function, argument) pairs.
@@ -297,20 +297,20 @@ def answer_calls(calls: IO[bytes], answers: IO[bytes]) -> None:
     while True:
         try:
             function, argument = pickle.load(calls)
-        except EOFError:  # whoever asked is gone, or needs no more
+        except EOFError:  # the parent is gone, or needs no more
             return
         outcome = outcome_of(function, argument)
         try:
             pickle.dump(outcome, answers)
             answers.flush()
-        except BrokenPipeError:  # as above
+        except BrokenPipeError:  # the parent is gone
             return
 
 
 def outcome_of(function: Callable[[Any], Any], argument: Any) -> Outcome:
-    """What a call comes to, as it can be sent to another process.
+    """The result or error of a call, in a form that can be sent to another process.
 
-    An error that a person can mend is an outcome too, and so is one of the system; any other is raised.
+    Errors that a person can fix, and errors of the operating system, are outcomes; any other error is raised.
     """
     try:
         return function(argument), None
@@ -324,8 +324,8 @@ def outcome_of(function: Callable[[Any], Any], argument: Any) -> Outcome:
 
 
 def _end_with(calls: IO[bytes]) -> None:
-    """Ends this process when whoever asks is gone, however that ended; also in the middle of a call."""
+    """Ends this process when its parent is gone, for whatever reason, even in the middle of a call."""
     gone = select.poll()
-    gone.register(calls, 0)  # no event but the hang-up, which is always told
+    gone.register(calls, 0)  # only the hang-up, which is always reported
     gone.poll()
     os._exit(0)

@@ -1,7 +1,8 @@
-"""A copy of this process that answers calls: what this one has in memory it has too, at once and without a second copy.
+"""A fork of this process that answers calls. It shares this process's memory at once, without copying it.
 
-Only where a copy can work: on Linux, without a GPU (CUDA does not survive a copy). Libraries that have started threads
-keep none of them in the copy and must not look for them, so that it uses one thread, as PyTorch's own data loaders do.
+It works only on Linux and without a GPU, since CUDA does not survive a fork. Threads that libraries have started do not
+exist in the fork, and the libraries must not wait for them; so it uses one thread, like the workers of PyTorch's data
+loaders.
 """
 
 from __future__ import annotations
@@ -20,34 +21,33 @@ from threadpoolctl import threadpool_limits
 from autoprune.study.executors.executor import ONE_THREAD, Begun, OtherProcess, Worker, answer_calls, keep
 
 SETTINGS = {**ONE_THREAD, "TOKENIZERS_PARALLELISM": "false"}
-"""Variables that libraries read when they are loaded or used."""
+"""Environment variables that libraries read when they are loaded or used."""
 
 YIELDING = 10
-"""By so much a copy that yields is nicer: others get about nine tenths of a core that both want."""
+"""The niceness of a yielding fork: another process gets about nine tenths of a core that both want."""
 
 PR_SET_PDEATHSIG = 1
-"""Of Linux's <sys/prctl.h>."""
+"""From Linux's <sys/prctl.h>."""
 
-_OURS: set[int] = set()
-"""This process's ends of the pipes to its copies. A later copy has them as well, and closes them: an earlier one ends
-when nobody holds them any more."""
-
+_PIPE_ENDS: set[int] = set()
+"""This process's ends of the pipes to its forks. A later fork inherits them and closes them, because an earlier fork
+ends only when no process has them open."""
 
 _FORKING = threading.Lock()
-"""One at a time: a copy that is made while another one's pipes are open here would hold that one's ends."""
+"""Forks are started one at a time: a fork started during another's start would inherit the other's pipe ends."""
 
 
 def can_fork() -> bool:
-    """Whether copies of this process can work."""
+    """Whether a fork of this process works."""
     return sys.platform == "linux" and not torch.cuda.is_available()
 
 
 class ForkedProcess(OtherProcess):
-    """A copy of this process, as it is when the copy starts.
+    """A fork of this process in its state at the start of the fork.
 
     Args:
-        worker: that the copy keeps at hand, with all that was read and made for it.
-        yielding: whether it leaves the cores to others that want them.
+        worker: the worker that the fork uses, with all that it has loaded.
+        yielding: whether it runs at low priority, so that other processes get the cores first.
     """
 
     def __init__(self, worker: Worker, *, yielding: bool = False) -> None:
@@ -56,9 +56,9 @@ class ForkedProcess(OtherProcess):
 
     def _begin(self) -> Begun:
         with _FORKING:
-            (calls, asked), (answered, answers) = os.pipe(), os.pipe()
-            ours = (asked, answered)
-            _OURS.update(ours)
+            (calls, send), (receive, answers) = os.pipe(), os.pipe()
+            ours = (send, receive)
+            _PIPE_ENDS.update(ours)
             process = multiprocessing.get_context("fork").Process(
                 target=_answer, args=(self._worker, calls, answers, self._yielding), daemon=True
             )
@@ -70,13 +70,13 @@ class ForkedProcess(OtherProcess):
             process.join(seconds)
             if process.exitcode is not None:
                 with _FORKING:
-                    _OURS.difference_update(ours)  # before they are closed, and their numbers used again
+                    _PIPE_ENDS.difference_update(ours)  # before they are closed and their numbers reused
             return process.exitcode
 
         assert process.pid is not None, "it was started"
         return Begun(
-            asked=os.fdopen(asked, "wb"),
-            answered=os.fdopen(answered, "rb"),
+            asked=os.fdopen(send, "wb"),
+            answered=os.fdopen(receive, "rb"),
             pid=process.pid,
             kill=process.kill,
             wait=wait,
@@ -84,26 +84,27 @@ class ForkedProcess(OtherProcess):
 
 
 def _answer(worker: Worker, calls: int, answers: int, yielding: bool) -> None:
-    """What a copy does: answers calls until whoever asks is gone."""
+    """Runs in the fork: answers calls until the parent is gone."""
     _end_with_parent()
-    os.setpgid(0, 0)  # Ctrl-C is for whoever asks; that process ends this one
-    sys.stdout = sys.stderr = sys.__stderr__  # not what shows progress, whose lock another thread may hold
+    multiprocessing.current_process().daemon = False  # only for the parent: data loaders start processes
+    os.setpgid(0, 0)  # Ctrl-C is for the parent, which ends this process
+    sys.stdout = sys.stderr = sys.__stderr__  # not the progress display, whose lock another thread may hold
     os.nice(YIELDING if yielding else 0)
-    for pipe in _OURS:
+    for pipe in _PIPE_ENDS:
         os.close(pipe)
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # output of libraries must not mix with answers
     os.environ.update(SETTINGS)
     threadpool_limits(1)
     torch.set_num_threads(1)
     worker.alone()
     keep(worker)
-    asked: IO[Any] = os.fdopen(calls, "rb")
-    answer_calls(asked, os.fdopen(answers, "wb"))
+    requests: IO[Any] = os.fdopen(calls, "rb")
+    answer_calls(requests, os.fdopen(answers, "wb"))
 
 
 def _end_with_parent() -> None:
-    """Has this process end when its parent does, also while it stands still and cannot see its pipe's end."""
+    """Makes this process end with its parent, even if it hangs and does not notice that its pipe was closed."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     parent = multiprocessing.parent_process()
-    if parent is not None and os.getppid() != parent.pid:  # it ended before
+    if parent is not None and os.getppid() != parent.pid:  # the parent ended before prctl
         os._exit(0)

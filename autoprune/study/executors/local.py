@@ -1,4 +1,4 @@
-"""The executor that uses the cores of this machine: some processes of one thread each."""
+"""The executor that uses the cores of this machine: several processes of one thread each."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ from autoprune.study.executors.executor import (
 from autoprune.study.executors.forked import ForkedProcess, can_fork
 
 DEATHS = 3
-"""Processes that a call may end: the system kills the largest where memory is short, whoever is to blame for it."""
+"""Processes that a call may lose before it fails: short of memory, the system kills the largest, whatever the cause."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Call:
-    """What was asked for.
+    """A submitted call.
 
     Attributes:
-        of: the process that must answer; None: any.
+        process: the process that must answer; None: any process.
     """
 
     function: Callable[[Any], Any]
     argument: Any
-    of: OtherProcess | None = None
+    process: OtherProcess | None = None
     future: Future[Any] = field(default_factory=Future)
 
 
 class Local(Executor):
-    """As many calls at once as it has processes, each in the first process that is free.
+    """Runs as many calls at once as it has processes, each in the first free process.
 
-    Where this process can be copied they are copies of it, ready at once. Elsewhere they start from nothing and are
-    ready some seconds later; a call waits for that. One that dies has another one in its place, which is given the same
-    call: it fails once it has ended `DEATHS` of them.
+    If this process can be copied, they are copies of it and ready at once. Otherwise they are started afresh and are
+    ready some seconds later; calls wait for that. A process that dies is replaced, and its call is repeated; the call
+    fails once it has ended `DEATHS` processes.
 
     Args:
         processes: 1 or more.
-        worker: that copies keep at hand; None: there are none.
-        yielding: whether copies leave the cores to others that want them.
+        worker: that copies keep ready; None: fresh processes are started, not copies.
+        yielding: whether copies yield the cores to other processes.
     """
 
     def __init__(self, processes: int, *, worker: Worker | None = None, yielding: bool = False) -> None:
@@ -64,22 +64,23 @@ class Local(Executor):
             thread.start()
 
     def submit(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result]:
-        return self._ask(_Call(function=function, argument=argument))
+        return self._enqueue(_Call(function=function, argument=argument))
 
     def each(self, function: Callable[[Argument], Result], argument: Argument) -> list[Future[Result]]:
         """Runs `function(argument)` once in every process, such as to have each read its data before it is needed."""
-        return [self._ask(_Call(function=function, argument=argument, of=process)) for process in self._processes]
+        calls = [_Call(function=function, argument=argument, process=process) for process in self._processes]
+        return [self._enqueue(call) for call in calls]
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Has all processes stand still meanwhile."""
-        with contextlib.ExitStack() as still:
+        """Suspends all processes meanwhile."""
+        with contextlib.ExitStack() as stack:
             for process in self._processes:
-                still.enter_context(process.paused())
+                stack.enter_context(process.paused())
             yield
 
     def close(self) -> None:
-        """Ends the processes with what they run, and cancels what has not begun."""
+        """Ends the processes with their running calls, and cancels waiting calls."""
         with self._changed:
             self._closed = True
             for call in self._calls:
@@ -87,11 +88,11 @@ class Local(Executor):
             self._calls.clear()
             self._changed.notify_all()
         for process, thread in zip(self._processes, self._threads, strict=True):
-            while thread.is_alive():  # it may be about to start its process
+            while thread.is_alive():  # the thread may be about to start its process
                 process.kill()
                 thread.join(0.05)
 
-    def _ask(self, call: _Call) -> Future[Any]:
+    def _enqueue(self, call: _Call) -> Future[Any]:
         with self._changed:
             assert not self._closed, "nothing is submitted after close"
             self._calls.append(call)
@@ -99,8 +100,8 @@ class Local(Executor):
         return call.future
 
     def _serve(self, process: OtherProcess) -> None:
-        """Has a process answer one call after the other, until `close`."""
-        with contextlib.suppress(OSError):  # it is started again for the first call, which then fails with the reason
+        """Has a process answer one call after another, until `close`."""
+        with contextlib.suppress(OSError):  # the first call starts it again, and then fails with the reason
             process.start()
         while (call := self._next(process)) is not None:
             if call.future.set_running_or_notify_cancel():
@@ -115,7 +116,7 @@ class Local(Executor):
                 if death == DEATHS or self._closed:
                     call.future.set_exception(Ended(f"{error.how}, as did {DEATHS - 1} before it"))
                     return
-            except BaseException as error:  # of whoever waits for the future
+            except BaseException as error:  # raised where the future is awaited
                 call.future.set_exception(error)
                 return
             else:
@@ -123,14 +124,14 @@ class Local(Executor):
                 return
 
     def _next(self, process: OtherProcess) -> _Call | None:
-        """The first call that a process may answer, waited for; None after `close`."""
+        """Waits for the first call that a process may answer; None after `close`."""
 
-        def found() -> _Call | None:
-            return next((call for call in self._calls if call.of in (None, process)), None)
+        def first() -> _Call | None:
+            return next((call for call in self._calls if call.process in (None, process)), None)
 
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or found())
-            call = found()
+            self._changed.wait_for(lambda: self._closed or first())
+            call = first()
             if call is not None:
                 self._calls.remove(call)
             return call
@@ -140,5 +141,5 @@ def _process(worker: Worker | None, yielding: bool) -> OtherProcess:
     if worker is None or not can_fork():
         return FreshProcess(ONE_THREAD)
     process = ForkedProcess(worker, yielding=yielding)
-    process.start()  # here, where no other thread is half way through something
+    process.start()  # here, where no other thread is in the middle of something
     return process

@@ -1,1 +1,1 @@
-"""How far a search is, what it found, and how long it still takes."""
+"""Progress of a search: how far it is, its front, and its remaining time."""

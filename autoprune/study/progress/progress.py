@@ -1,4 +1,4 @@
-"""How far a running search is, and how long it still takes."""
+"""How far a running search is, and how long it will still take."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from autoprune.fronts.front import Front
 from autoprune.record.archive import Candidate
 
 OVERDUE = 0.1
-"""Of what has taken longer than expected, so much of what it has taken is expected still."""
+"""If work has taken longer than expected, this share of the elapsed time is expected on top."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What is still to come, by what was measured before; plain values.
+    """An estimate of the remaining work, as plain values.
 
     Attributes:
-        current: seconds that what is in the making takes, from when this was said.
-        after: seconds of all that follows it.
+        current: seconds that the current work still took when the estimate was made.
+        after: seconds of all later work.
         limit: seconds until the time is over.
-        open: whether more follows of which nobody knows how long it takes, such as training.
+        open: whether work of unknown length follows, such as training.
     """
 
     current: float
@@ -31,14 +31,14 @@ class Expected:
     open: bool = False
 
     def left(self, elapsed: float = 0.0) -> float:
-        """Seconds to the end, `elapsed` seconds after this was said; never less than one while there is work."""
+        """Seconds to the end, `elapsed` seconds after the estimate was made; at least one."""
         rest = self.limit - elapsed
-        if self.open and math.isfinite(self.limit):  # it goes on while it finds more
+        if self.open and math.isfinite(self.limit):  # it uses the time while it finds more
             return max(1.0, rest)
         return max(1.0, min(max(self.current - elapsed, OVERDUE * elapsed) + self.after, rest))
 
     def text(self, elapsed: float = 0.0) -> str:
-        """How long it still takes, in words."""
+        """The remaining time in words."""
         least = self.open and math.isinf(self.limit)
         return f"{'at least' if least else 'about'} {clock(self.left(elapsed))} left"
 
@@ -50,12 +50,11 @@ class Progress:
     Attributes:
         stage: `baseline`, `presets`, `scan`, `training` or `refinement`.
         looks: taken so far.
-        trials: recipes that were asked for to be trained.
+        trials: recipes chosen for training so far.
         front: the front so far.
-        rejected: candidates given up before they were measured whole.
+        rejected: candidates given up before they were fully measured.
         latest: the candidate that was just finished.
-        expected: what is still to come, verification included; None while nothing is known of it, and where nothing is
-            to come.
+        expected: the remaining work, verification included; None if there is none, or nothing is known about it.
     """
 
     stage: str
@@ -68,19 +67,19 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated; None where nothing is expected."""
+        """Estimated seconds to the end; None if `expected` is None."""
         return self.expected.left() if self.expected else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Watching:
-    """Who is told how a search goes.
+    """Callbacks that report on a search.
 
     Attributes:
         report: called whenever a candidate is finished.
         working: called with a few words about the work in progress.
-        note: called with what should stay in sight: what the data is, and that the time will not do.
-        expect: called with what is still to come; None where nobody knows.
+        note: called with messages that should stay visible, such as what the data is or that time is short.
+        expect: called with an estimate of the remaining work; None if it is unknown.
     """
 
     report: Callable[[Progress], None] = lambda progress: None

@@ -1,4 +1,4 @@
-"""Tells whoever watches how far a search is, and how long it still takes."""
+"""Reports how far a search is and how long it will still take."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from autoprune.study.session import Session
 
 @dataclass(frozen=True)
 class Coming:
-    """What is still to come in a search, about.
+    """A rough count of the remaining work of a search.
 
     Attributes:
-        candidates: that are to be made.
-        training: whether something is trained or refined, which goes on while it finds more.
+        candidates: still to be made.
+        training: whether something is still to be trained or refined; that takes as long as it finds more.
     """
 
     candidates: int
@@ -26,17 +26,17 @@ class Coming:
 
 
 class Telling:
-    """Tells those who watch a search how it goes.
+    """Reports the progress of a search.
 
     Args:
         session: what the stages of the search share.
-        coming: what is still to come from a stage on.
+        coming: returns the remaining work from a stage on.
 
     Attributes:
-        stage: that is under way.
-        trials: recipes that were asked for to be trained.
-        looks_in_all: that there are at the end of the scan, or of the closer look, about.
-        looking: seconds that the looks take that are still to come.
+        stage: the current stage.
+        trials: recipes chosen for training so far.
+        looks_in_all: expected number of looks at the end of the scan, or of the closer looks.
+        looking: seconds that the remaining looks take.
     """
 
     def __init__(self, session: Session, *, coming: Callable[[str], Coming]) -> None:
@@ -47,15 +47,15 @@ class Telling:
         self.looking = 0.0
 
     def coming(self, lookout: Lookout) -> float:
-        """Seconds that the looks take that are still to come, one after another."""
+        """Seconds that the remaining looks take, one after another."""
         return max(0, self.looks_in_all - len(lookout.looks)) * lookout.pace
 
     def trained(self, trials: int) -> None:
-        """Takes down how many recipes were asked for to be trained."""
+        """Notes how many recipes were chosen for training."""
         self.trials = trials
 
     def looked(self, lookout: Lookout) -> None:
-        """Says how far the looks are."""
+        """Reports how far the looks are."""
         promises = lookout.promises
         front = promises.front()
         smallest = min((look.size_bytes for look in front), default=promises.dense.size_bytes)

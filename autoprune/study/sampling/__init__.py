@@ -1,1 +1,1 @@
-"""What is tried next: the scan, the rungs, and the conversation with Optuna behind both."""
+"""Decides what to try next: the scan, the rungs, and the Optuna samplers behind both."""

@@ -1,4 +1,4 @@
-"""The other dense models that a space allows: trained where they may do."""
+"""The other dense models that a space allows: those that may meet the requirements are trained."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from autoprune.study.sampling.lookout import Lookout
 from autoprune.study.sampling.sampler import Values
 
 NEAR = 0.03
-"""A dense model is trained if what stands in for it misses no requirement by a larger share."""
+"""A dense model is trained if its stand-in misses no requirement by a larger share."""
 
 
 class Bases:
     """Trains the other dense models of a space.
 
     Args:
-        choices: what is open.
+        choices: the open values of the space.
         lookout: takes the looks.
-        stand_in: what stands in untrained for a dense model of other settings, as `autoprune.tasks.task.Task` has it.
-        note: called with what is passed over, and why.
+        stand_in: an untrained recipe that resembles a dense model of other settings, see `autoprune.tasks.task.Task`.
+        note: called with which dense model is passed over, and why.
     """
 
     def __init__(
@@ -34,15 +34,15 @@ class Bases:
     ) -> None:
         self._choices, self._lookout = choices, lookout
         self._stand_in, self._note = stand_in, note
-        self._wanted: list[Values] | None = None  # bases that are worth it, once that is known
+        self._wanted: list[Values] | None = None  # bases still to be trained, once they are chosen
 
     def begin(self, *, until: Deadline) -> None:
-        """Has those that are worth it trained beside whatever else is done, if there is somebody for that."""
+        """Starts training those that are worth it in the background, if there are free workers."""
         self._wanted = [base for base in self._choices.bases[1:] if self._is_worth_training(base, until)]
         self._lookout.begin([self._choices.recipe(base) for base in self._wanted], until=until)
 
     def trained(self, *, until: Deadline) -> list[Values]:
-        """Those that are trained by then, each once; asked again, those that were not."""
+        """Waits until a deadline and returns the bases that have been trained since the last call."""
         if self._wanted is None:
             self.begin(until=until)
         wanted = self._wanted or []
@@ -55,14 +55,14 @@ class Bases:
 
     @property
     def coming(self) -> bool:
-        """Whether there will be more."""
+        """Whether more bases are still to be trained."""
         return bool(self._wanted)
 
     def _is_worth_training(self, base: Values, until: Deadline) -> bool:
-        """Whether a dense model can come near the floors, by what stands in for it."""
-        alike = self._stand_in(self._choices.recipe(base).get("base", {}))
-        if alike is None:
+        """Whether a dense model can come near the floors, judging by its stand-in."""
+        stand_in = self._stand_in(self._choices.recipe(base).get("base", {}))
+        if stand_in is None:
             return True
-        (look,) = self._lookout.take([alike], until=until, aside=True)  # it may lie outside the space
+        (look,) = self._lookout.take([stand_in], until=until, aside=True)  # aside, as it may lie outside the space
         missed = {} if look is None or look.failed else self._lookout.promises.violations(look)
         return max(missed.values(), default=0.0) <= NEAR

@@ -1,4 +1,4 @@
-"""What a space leaves open, by who decides it: what a look can tell, and what only training can."""
+"""The open values of a space: those that a look can judge, and those that only training can."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ class Choices:
 
     Args:
         space: what may be tried.
-        base: what the task's dense model is made with by default.
+        base: default settings of the task's dense model.
 
     Attributes:
-        cuts: what changes an untrained model.
-        training: what changes training alone, the dense model's settings left out.
-        bases: settings of the dense model that the space allows, as values; the first is as near to the default as it
-            can be.
+        cuts: domains that change an untrained model.
+        training: domains that change training alone, without the dense model's settings.
+        bases: settings of the dense model that the space allows, as values; the first are nearest to the default.
     """
 
     def __init__(self, space: Space, *, base: Mapping[str, Any]) -> None:
@@ -46,26 +45,26 @@ class Choices:
         ]
 
     def recipe(self, values: Values) -> Recipe:
-        """The recipe that some values decide; of training, what they leave out is at its least."""
-        return self.space.resolve(lambda domain: values[domain.path] if domain.path in values else self._least(domain))
+        """The recipe that values lead to; a training value that they leave out takes its minimum."""
+        return self.space.resolve(lambda domain: values[domain.path] if domain.path in values else self._lowest(domain))
 
     def values(self, recipe: Mapping[str, Any]) -> Values | None:
-        """What decides a recipe of the space; None where it lies outside. What it does not say is at its least."""
-        said = next((values for values, _ in self.space.completions(recipe)), None)
-        if said is None:
+        """The values that lead to a recipe; None if it lies outside. Values that it leaves out take their minimum."""
+        completion = next((values for values, _ in self.space.completions(recipe)), None)
+        if completion is None:
             return None
-        found: Values = {}
+        values: Values = {}
 
         def decide(domain: Domain) -> Any:
-            says = _says(recipe, _in_recipe(domain.path))
-            found[domain.path] = said[domain.path] if says else self._least(domain)
-            return found[domain.path]
+            is_given = _has_entry(recipe, _in_recipe(domain.path))
+            values[domain.path] = completion[domain.path] if is_given else self._lowest(domain)
+            return values[domain.path]
 
         self.space.resolve(decide)
-        return found
+        return values
 
     def grid(self, most: int) -> list[Values] | None:
-        """All values of the cuts, where there are no more than `most` and none is continuous."""
+        """All values of the cuts; None if there are more than `most`, or a domain is continuous."""
         axes = [domain.listed() for domain in self.cuts]
         if math.prod(len(axis) or most + 1 for axis in axes) > most:
             return None
@@ -74,46 +73,46 @@ class Choices:
         ]
 
     def after_training(self, recipe: Mapping[str, Any]) -> list[Domain]:
-        """The cuts of the stages that follow the last one that trains: what they do costs no training again."""
-        later = _later(recipe)
+        """The cuts in stages after the last one that trains: changing them needs no new training."""
+        later = _stages_after_training(recipe)
         return [domain for domain in self.cuts if _in_recipe(domain.path)[0] in later]
 
     @property
     def coding(self) -> set[str]:
-        """The paths that decide codes: what follows the training, where as much is trained as can be."""
-        recipe = self._trained({})
-        return {domain.path for domain in self.after_training(recipe)} if _trained(recipe) else set()
+        """The paths that decide codes: the cuts after training, if as many stages train as the space allows."""
+        recipe = self._fully_trained({})
+        return {domain.path for domain in self.after_training(recipe)} if _training_stages(recipe) else set()
 
     def uncut(self, values: Values) -> Recipe:
-        """A recipe without all that its codes follow: these alone, on the same dense model."""
-        trained, recipe = self._trained(values), self.recipe(values)
-        kept = {"base", "runtime", *(_later(trained) if _trained(trained) else ())}
-        return {name: stage for name, stage in recipe.items() if name in kept}
+        """The recipe with its codes alone, on the same dense model, without the stages before them."""
+        full, recipe = self._fully_trained(values), self.recipe(values)
+        kept_names = {"base", "runtime", *(_stages_after_training(full) if _training_stages(full) else ())}
+        return {name: stage for name, stage in recipe.items() if name in kept_names}
 
     def uncoded(self, recipe: Mapping[str, Any]) -> str:
-        """A digest of a recipe without its codes, which recipes have in common that differ in these alone.
+        """A digest of a recipe without its codes: recipes that differ only in their codes share it.
 
-        Of the whole where it lies outside the space, or nothing trains in it.
+        It is the digest of the whole recipe if that lies outside the space or trains nothing.
         """
         values = self.values(recipe)
-        trained = self._trained(values or {})
-        if values is None or not _trained(trained):
+        full = self._fully_trained(values or {})
+        if values is None or not _training_stages(full):
             return digest(recipe)
-        later = _later(trained)
-        return digest({name: stage for name, stage in self.recipe(values).items() if name not in later})
+        codes = _stages_after_training(full)
+        return digest({name: stage for name, stage in self.recipe(values).items() if name not in codes})
 
-    def _trained(self, values: Values) -> Recipe:
-        """The recipe that some values decide, trained for as long as the space allows."""
+    def _fully_trained(self, values: Values) -> Recipe:
+        """The recipe that values lead to, trained for as long as the space allows."""
         epochs = [domain for domain in self.training if _in_recipe(domain.path)[-1] == "epochs"]
         return self.recipe({**values, **{domain.path: max(domain.ends()) for domain in epochs}})
 
     @property
     def recodes(self) -> bool:
-        """Whether something is open in a stage that follows one which may train."""
+        """Whether a stage that follows a training stage has open values."""
         recipes = [self.recipe(one) for one in ({}, *({domain.path: domain.ends()[-1]} for domain in self.training))]
-        return any(_trained(recipe) and self.after_training(recipe) for recipe in recipes)
+        return any(_training_stages(recipe) and self.after_training(recipe) for recipe in recipes)
 
-    def _least(self, domain: Domain) -> Any:
+    def _lowest(self, domain: Domain) -> Any:
         if domain.path in self.bases[0]:
             return self.bases[0][domain.path]
         if _in_recipe(domain.path)[-1] == "epochs":
@@ -123,30 +122,30 @@ class Choices:
         return domain.ends()[0]
 
 
-def _trained(recipe: Mapping[str, Any]) -> list[str]:
+def _training_stages(recipe: Mapping[str, Any]) -> list[str]:
     """The stages that train."""
     return [name for name, stage in recipe.items() if isinstance(stage, Mapping) and stage.get("epochs")]
 
 
-def _later(recipe: Mapping[str, Any]) -> set[str]:
-    """The stages that follow the last one that trains; all where none does."""
-    names, trained = list(recipe), _trained(recipe)
-    return set(names[names.index(trained[-1]) + 1 :]) if trained else set(names)
+def _stages_after_training(recipe: Mapping[str, Any]) -> set[str]:
+    """The stages after the last one that trains; all stages if none does."""
+    names, training = list(recipe), _training_stages(recipe)
+    return set(names[names.index(training[-1]) + 1 :]) if training else set(names)
 
 
 def _distance(default: Any, value: Any) -> float:
-    """How far a setting is from the default; of what is no number, whether it is another."""
+    """The distance of a setting from its default; for other values than numbers, 1 if they differ."""
     numbers = all(isinstance(one, int | float) for one in (default, value))
     return abs(value - default) if numbers else float(value != default)
 
 
 def _in_recipe(path: str) -> tuple[str, ...]:
-    """Where a recipe has what a path of a space names: without the space's name, and without `choose`."""
+    """The path in a recipe for a path in a space: without the space's name and without `choose`."""
     return tuple(part for part in path.split(".")[1:] if part != "choose")
 
 
-def _says(recipe: Mapping[str, Any], path: Sequence[str]) -> bool:
-    """Whether something stands at a path of a recipe."""
+def _has_entry(recipe: Mapping[str, Any], path: Sequence[str]) -> bool:
+    """Whether a recipe has an entry at a path."""
     node: Any = recipe
     for name in path:
         if not isinstance(node, Mapping) or name not in node:

@@ -1,4 +1,4 @@
-"""Hands looks out to whoever takes them, and keeps what comes back; of several batches at a time, the oldest first."""
+"""Hands looks out to workers and keeps their results; several batches may be open, the oldest comes first."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from autoprune.study.evaluation.looker import Asked
 from autoprune.study.executors.executor import Executor
 
 GLANCE_S = 0.05
-"""How long the first chunk is waited for until it is seen whether another is done."""
+"""Seconds to wait for the first chunk before checking whether another one is done."""
 
 AHEAD = 4
-"""Times as many chunks as run that may be handed out of a batch before the first of them is kept."""
+"""So many times the number of running chunks may be handed out of a batch before its first one is kept."""
 
 Name = tuple[str, int]
-"""Of a look: the key of its plan, and epochs trained."""
+"""A look's identity: the key of its plan, and the epochs trained."""
 
 Flying = tuple[Sequence[Asked], Future[list[Look]]]
-"""What was handed out, and what comes of it."""
+"""A chunk that was handed out, and its future results."""
 
 
 @dataclass(kw_only=True, eq=False)
 class Batch:
-    """Looks that are asked for together.
+    """Looks that are requested together.
 
     Attributes:
-        names: of the looks, in the order of their recipes; twins share one.
+        names: of the looks, in the order of their recipes; equal recipes share one.
         recipes: by name.
-        until: when no more are begun, and those that were begun stop.
+        until: when no more are begun, and running ones stop.
         apart: whether each is handed out on its own, because it takes long.
-        aside: whether promises are not told of them.
-        left: chunks that are to be handed out.
-        flying: those that were, in the order in which they are kept.
-        long: whether a chunk takes so long that none is to wait for another.
-        tried: names that were asked for, here or in an older batch, whatever came of them.
-        claimed: work that is this driver's meanwhile.
-        heard: names from the first on that promises were told of.
+        aside: whether to keep these looks out of the promises.
+        left: chunks still to be handed out.
+        flying: chunks that were handed out, in the order in which they are kept.
+        long: whether a chunk takes so long that none should wait for another.
+        tried: names that were requested, in this or an older batch, whatever the result.
+        claimed: pieces of work that this driver holds a claim on.
+        heard: how many of the names, from the first, were passed on to the promises.
     """
 
     names: Sequence[Name]
@@ -61,7 +61,7 @@ class Batch:
     heard: int = 0
 
     def is_room(self, most: int) -> bool:
-        """Whether a chunk more can be handed out; what is done is kept first, in its turn."""
+        """Whether another chunk can be handed out; finished ones are kept first, in their order."""
         return not self.flying or (not self.flying[0][1].done() and len(self.flying) < AHEAD * most)
 
 
@@ -69,58 +69,58 @@ class Dispatcher:
     """Hands out the chunks of batches.
 
     Args:
-        evaluator: looks at recipes of the study, wherever the executor asks it to.
-        executor: runs it.
+        evaluator: looks at recipes of the study, in whatever process the executor runs it.
+        executor: runs the looks.
         looks: of the study, on disk.
     """
 
     def __init__(self, evaluator: Evaluator, executor: Executor, looks: Looks) -> None:
         self._evaluator, self._executor, self._looks = evaluator, executor, looks
-        self._batches: list[Batch] = []  # that are open, the oldest first
+        self._batches: list[Batch] = []  # open ones, the oldest first
         self._failed: BaseException | None = None
 
     def open(self, batch: Batch) -> None:
-        """Takes a batch in, whose chunks may come later."""
+        """Adds a batch; its chunks may follow later."""
         self._batches.append(batch)
 
     def close(self, batch: Batch) -> None:
-        """Hands out nothing more of a batch."""
+        """Removes a batch; no more of it is handed out."""
         self._batches.remove(batch)
 
     @property
     def tried(self) -> set[Name]:
-        """What was asked for in open batches."""
+        """The names that were requested in open batches."""
         return set[Name]().union(*(batch.tried for batch in self._batches))
 
     def most(self, *, long: bool) -> int:
-        """Chunks that are handed out at a time: who is done first finds one waiting, unless it would wait for long."""
+        """Chunks to hand out at a time: two per slot, so that no worker idles, or one if chunks take long."""
         slots = self._executor.slots
         return slots if long or slots == 1 else 2 * slots
 
     def kept(self, batch: Batch) -> Iterator[None]:
-        """Hands chunks out until nothing of a batch is left, and of others meanwhile where there is room.
+        """Hands out chunks until a batch is finished, and chunks of other batches where there is room.
 
-        What comes back of each batch is kept in its order. Yields whenever some looks are on disk. Of a chunk that has
-        ended its processes each recipe is handed out on its own: nothing comes of the one that ends them again. Once a
-        call has failed otherwise nothing more is handed out; it is raised when what others found is kept.
+        The looks of each batch are kept in its order. Yields whenever some looks have been written to disk. If a chunk
+        has ended its processes, each of its recipes is handed out on its own; one that ends them again counts as
+        failed. After any other error nothing more is handed out; it is raised once the other results are kept.
         """
         while True:
             self.hand_out()
-            waited = self._waited(batch)
+            waited = self._next_future(batch)
             if waited is None:
                 break
-            more = any(one.left for one in self._batches)
-            with contextlib.suppress(TimeoutError):  # another may be done, and have room for the next
-                waited.exception(GLANCE_S if more else None)
+            any_left = any(one.left for one in self._batches)
+            with contextlib.suppress(TimeoutError):  # another chunk may be done and leave room for the next
+                waited.exception(GLANCE_S if any_left else None)
             if self.keep():
                 yield
-        batch.left.clear()  # there was no time for it
+        batch.left.clear()  # there was no time for these
         if self._failed is not None:
-            failed, self._failed = self._failed, None
-            raise failed
+            error, self._failed = self._failed, None
+            raise error
 
     def hand_out(self) -> None:
-        """Hands out as many chunks as there is room for; of a batch none before those of older ones."""
+        """Hands out as many chunks as there is room for, those of older batches first."""
         running = sum(not future.done() for batch in self._batches for _, future in batch.flying)
         for batch in self._batches:
             most = self.most(long=batch.long)
@@ -133,36 +133,36 @@ class Dispatcher:
                 return
 
     def keep(self) -> bool:
-        """Keeps what has come back; whether something has."""
+        """Keeps the looks that have come back; returns whether there were any."""
         looks = list[Look]()
         for batch in self._batches:
-            again = list[Sequence[Asked]]()
+            repeated = list[Sequence[Asked]]()
             while batch.flying and batch.flying[0][1].done():
                 chunk, future = batch.flying.popleft()
                 error = future.exception()
                 if isinstance(error, Ended) and len(chunk) > 1:
-                    again += [[one] for one in chunk]
+                    repeated += [[one] for one in chunk]
                 elif isinstance(error, Ended) or error is None:
                     looks += [self.nothing(chunk[0], error)] if error else future.result()
                 else:
                     self._failed = self._failed or error
-            batch.left.extendleft(reversed(again))
+            batch.left.extendleft(reversed(repeated))
         if looks:
             self._looks.keep(*looks)
         return bool(looks)
 
     def nothing(self, asked: Asked, why: Ended) -> Look:
-        """The look at a recipe of which nothing came."""
+        """The look at a recipe that failed."""
         return dataclasses.replace(asked.look(self._evaluator.plan(asked.recipe)), failed=why.how)
 
     def _is_time(self, batch: Batch) -> bool:
         return self._failed is None and batch.until.left > 0
 
-    def _waited(self, batch: Batch) -> Future[list[Look]] | None:
-        """What is waited for next: what was handed out first of a batch, or, while there is no room for it, of others.
+    def _next_future(self, batch: Batch) -> Future[list[Look]] | None:
+        """The future to wait for next: the oldest of a batch, or of others while there is no room for its chunks.
 
-        Once a call has failed all are waited for.
+        After an error, all batches are waited for.
         """
-        full = bool(batch.left) and self._is_time(batch)
-        batches = [batch, *self._batches] if full or self._failed is not None else [batch]
+        has_chunks = bool(batch.left) and self._is_time(batch)
+        batches = [batch, *self._batches] if has_chunks or self._failed is not None else [batch]
         return next((one.flying[0][1] for one in batches if one.flying), None)

@@ -1,10 +1,10 @@
-"""What is made of all that was looked at: the best of the looks, looked at once more before they are chosen.
+"""Finds: the best of the looks, looked at more closely before they are chosen and made.
 
-The best of thousands of looks look better than they are, for each asked the same few users, and what was lucky with
+The best of thousands of looks look better than they are: each asked the same few users, and those that were lucky with
 these came out ahead (the winner's curse; Cawley & Talbot 2010, "On Over-fitting in Model Selection and Subsequent
-Selection Bias in Performance Evaluation"). So the looks choose a few dozen, and closer looks, which ask more, choose
-among these. The two are read apart, each against the dense model as asked the same. Finds are made a few at a time:
-what was measured of one tells of all that differ from it in their codes alone.
+Selection Bias in Performance Evaluation"). So the looks choose a few dozen recipes, and closer looks, which use more
+data, choose among these. Looks and closer looks are never mixed: each is compared to the dense model on the same data.
+Finds are made a few at a time: a measured candidate tells about all recipes that differ from it only in their codes.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from autoprune.record.looks import Look
 from autoprune.study.sampling.lookout import Lookout
 
 TIMES = 3
-"""Times as many are looked at closer as are made."""
+"""So many closer looks are taken for each find that is made."""
 
 NEARLY, HASTILY = 0.01, 0.05
-"""The share of a requirement by which a look may miss it to be looked at closer: it may have been unlucky, or, where
-looks are at what is made in haste, have lacked what would have held it."""
+"""The share by which a look may miss a requirement and still get a closer look: it may have been unlucky or, if looks
+are hasty, may have lacked what would have made it hold."""
 
 NEAREST = 3
-"""Looks that are made in all where none holds, so that it can be said what is missing."""
+"""If no look meets the requirements, so many of the nearest are made, to show what is missing."""
 
 
 class Finds:
-    """Chooses what is made.
+    """Chooses the finds to make.
 
     Args:
         promises: of all looks.
-        closer: takes closer looks; None where these would ask no more.
-        kin: what looks have in common that differ in their codes alone.
-        hasty: whether looks, but for closer ones, are at what is made in haste.
+        closer: takes closer looks; None if these would use no more data.
+        kin: a name that looks share if they differ only in their codes.
+        hasty: whether looks, apart from closer ones, are taken in haste.
 
     Attributes:
-        closer: as above.
+        closer: see above.
         chosen: keys of the looks that were chosen.
-        left: closer looks that there was no time for, when this was last asked.
+        left: closer looks that the last choice had no time for.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Finds:
         hasty: bool = False,
     ) -> None:
         self._promises, self.closer = promises, closer
-        self._kin, self._kept = kin, dict[str, str]()
+        self._kin, self._kin_of_key = kin, dict[str, str]()
         self._slack = HASTILY if hasty else NEARLY
         self.chosen: set[str] = set()
         self.left = 0
         self._nearest = NEAREST
 
     def seconds(self, count: int) -> float:
-        """That it takes to choose so many, about."""
+        """About how many seconds choosing `count` finds takes."""
         return TIMES * count * self.closer.pace / self.closer.slots if self.closer else 0.0
 
     def choose(
@@ -70,22 +70,24 @@ class Finds:
         until: Deadline,
         measured: Mapping[str, Measurement] | None = None,
     ) -> list[Look]:
-        """Looks that stand for their front, and were not chosen before.
+        """Looks that represent their front and were not chosen before.
 
         Args:
             count: how many, at most.
-            beside: keys of what is made in any case.
-            until: when no more closer looks are begun; those that were taken choose, or if none was, the looks.
-            measured: what was measured, by key, which corrects what looks foretell.
+            beside: keys of candidates that are made in any case.
+            until: when no more closer looks are begun; without any, the looks themselves choose.
+            measured: measurements by key; they correct the predictions of the looks.
         """
         known, promises = {*self.chosen, *beside}, self._corrected(self._promises, measured)
         chosen = self._best(promises, count, known)
         if self.closer is not None:
-            # Those that would be made without it come first: if the time is over they are at least spread over all.
-            seen = {*known, *(look.key for look in self.closer.promises.looks)}
-            found = list({look.key: look for look in [*chosen, *self._hopeful(promises, TIMES * count, seen)]}.values())
-            epochs = [look.epochs for look in found]
-            looks = self.closer.take([look.recipe for look in found], epochs=epochs, until=until)
+            # Those that the looks alone would choose come first: if time runs out, they at least cover the whole front.
+            passed = {*known, *(look.key for look in self.closer.promises.looks)}
+            to_look_at = list(
+                {look.key: look for look in [*chosen, *self._hopeful(promises, TIMES * count, passed)]}.values()
+            )
+            epochs = [look.epochs for look in to_look_at]
+            looks = self.closer.take([look.recipe for look in to_look_at], epochs=epochs, until=until)
             self.left = looks.count(None)
             if any(look is not None and not look.failed for look in looks):
                 promises = self._corrected(self.closer.promises, measured)
@@ -96,39 +98,39 @@ class Finds:
         return chosen
 
     def _best(self, promises: Promises, count: int, known: Collection[str]) -> list[Look]:
-        """What stands for the front of finished looks, beside what is known of it; where none holds, the nearest."""
-        found = promises.front(wanted=_is_done)
-        if not found:
+        """Looks that represent the front of finished looks, apart from known ones; if none is feasible, the nearest."""
+        front = promises.front(wanted=_is_done)
+        if not front:
             nearest = [look for look in _nearest(promises, NEAREST) if look.key not in known]
             return nearest[: min(count, self._nearest)]
-        there = [look for look in found if look.key in known]
-        return promises.thinned([look for look in found if look.key not in known], count, beside=there)
+        known_on_front = [look for look in front if look.key in known]
+        return promises.thinned([look for look in front if look.key not in known], count, beside=known_on_front)
 
     def _corrected(self, promises: Promises, measured: Mapping[str, Measurement] | None) -> Promises:
         return promises.corrected(measured, kin=self._kin_of) if measured else promises
 
     def _kin_of(self, look: Look) -> str:
-        if look.key not in self._kept:
-            self._kept[look.key] = self._kin(look)
-        return self._kept[look.key]
+        if look.key not in self._kin_of_key:
+            self._kin_of_key[look.key] = self._kin(look)
+        return self._kin_of_key[look.key]
 
     def _hopeful(self, promises: Promises, count: int, known: Collection[str]) -> list[Look]:
-        """What a closer look may find on the front: what stands there, then what stands there without that, and so on.
+        """Looks that closer looks may show to be on the front: the front, then the front of the rest, and so on.
 
-        What fell behind by little may only have been unlucky. Known ones on the front come beside these, so that it is
-        seen what they stand for.
+        A look just behind the front may only have been unlucky. Known looks on the front are included, so that what
+        they represent counts as covered.
         """
-        passed = set[str]()
+        seen = set[str]()
 
         def is_next(look: Look) -> bool:
-            return look.done and look.key not in passed
+            return look.done and look.key not in seen
 
-        found = [look for look in promises.front(wanted=is_next, slack=self._slack) if look.key in known]
-        most = count + len(found)
-        while len(found) < most and (layer := promises.front(wanted=is_next, slack=self._slack)):
-            passed.update(look.key for look in layer)
-            found += promises.thinned([look for look in layer if look.key not in known], most - len(found))
-        return found or _nearest(promises, TIMES * NEAREST)
+        looks = [look for look in promises.front(wanted=is_next, slack=self._slack) if look.key in known]
+        most = count + len(looks)
+        while len(looks) < most and (layer := promises.front(wanted=is_next, slack=self._slack)):
+            seen.update(look.key for look in layer)
+            looks += promises.thinned([look for look in layer if look.key not in known], most - len(looks))
+        return looks or _nearest(promises, TIMES * NEAREST)
 
 
 def _nearest(promises: Promises, count: int) -> list[Look]:

@@ -1,4 +1,4 @@
-"""What looks are taken for: a scan, other dense models, what was found. Opened once the dense model is measured."""
+"""Sets up everything that takes looks: the scan, other dense models, the finds. The dense model must be measured."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from autoprune.study.session import Session
 
 @dataclass(frozen=True)
 class Looking:
-    """All that a search looks for and by.
+    """The parts of a search that take looks.
 
     Attributes:
-        choices: what the space leaves open.
+        choices: the open values of the space.
         lookout: where looks are taken.
-        finds: the best of them, perhaps looked at closer.
-        scan: of recipes that are not trained; None: none is wanted.
-        bases: other dense models of the space, trained beside the scan; None: nothing is trained.
+        finds: chooses the best of them, perhaps by closer looks.
+        scan: looks at untrained recipes; None: no scan is wanted.
+        bases: other dense models of the space, trained during the scan; None: nothing is trained.
     """
 
     choices: Choices
@@ -42,7 +42,7 @@ class Looking:
         return bool(self.choices.training) or len(self.choices.bases) > 1
 
     def undone(self) -> list[str]:
-        """What a scan that was begun did not come to."""
+        """What a scan that was begun left undone, in words."""
         if self.scan is None or not self.scan.begun:
             return []
         stopped = [] if self.scan.done else [f"the scan was stopped after {len(self.lookout.looks)} looks"]
@@ -51,11 +51,11 @@ class Looking:
 
 
 def open_search(session: Session, choices: Choices, *, tell: Callable[[Lookout], None]) -> Looking:
-    """Takes looks at the dense model, unless they are on record, and opens what looks are taken for.
+    """Looks at the dense model, unless that is on record, and sets up everything that takes looks.
 
     Args:
-        session: whose dense model is measured.
-        tell: is told of every look.
+        session: its dense model must be measured.
+        tell: called as looks are taken.
 
     Raises:
         AutopruneError: the dense model cannot be looked at.
@@ -85,17 +85,17 @@ def open_search(session: Session, choices: Choices, *, tell: Callable[[Lookout],
 def _lookout(
     session: Session, looks: Looks, *, beside: Lookout | None = None, tell: Callable[[Lookout], None]
 ) -> Lookout:
-    """Where looks are taken, with the look at the dense model, which all others are read against.
+    """A lookout whose looks include the one at the dense model, to which all others are compared.
 
     Args:
-        beside: where other looks are taken, to which these are closer.
+        beside: the lookout of the ordinary looks, if this one is for closer looks.
     """
     evaluator, closer = session.evaluator, beside is not None
     with session.team.alone(f"{'closer ' * closer}look at the dense model"):
         looks.refresh()
         if looks.dense is None:
-            asked = Asked(number=0, recipe={}, closer=closer, seconds=session.budget.seconds)
-            look = session.staff.here(evaluator.look, asked)
+            request = Asked(number=0, recipe={}, closer=closer, seconds=session.budget.seconds)
+            look = session.staff.here(evaluator.look, request)
             if look.failed:
                 raise AutopruneError(f"the dense model cannot be looked at: {look.failed}.")
             looks.keep(look)

@@ -1,4 +1,4 @@
-"""Takes looks: those that are known from the study's file, all others from whoever is free."""
+"""Takes looks: known ones are read from the study's file, all others are given to free workers."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ from autoprune.study.sampling.sampler import Outcome
 from autoprune.study.teams.team import ALONE, Team
 
 CHUNK_S = 1.0
-"""Looks that are asked for together take about so long: then they are written down, and said."""
+"""A chunk of looks takes about so long; then it is written to disk and reported."""
 
 MOST_IN_CHUNK = 64
 
 PER_WORKER = 10
-"""Looks that are asked for, for each of many workers, before the first of them is known: so nobody idles …"""
+"""So many looks are requested per worker before the first result, so that no worker idles …"""
 
 GENERATIONS = 4
-"""… but no more than such a part of all, so that there is something to learn from."""
+"""… but no more than all looks divided by this, so that there is something to learn from."""
 
 TELL_S = 0.5
-"""Seconds between two times that it is told how far looks are, at least …"""
+"""At least so many seconds pass between two progress reports …"""
 
 TELLING = 0.05
-"""… and such a share of the time is spent on it: of many looks it takes a while to find their front."""
+"""… and at most this share of the time is spent on them: computing the front of many looks takes a while."""
 
 NEW = 1
-"""The number of a look that is asked for; which it has in the end is known when it is kept."""
+"""A placeholder for the number of a requested look, which is assigned when it is kept."""
 
 
 class Lookout:
-    """Takes looks at recipes, several at a time if there are processes for it.
+    """Takes looks at recipes, several at a time if there are enough processes.
 
     Args:
-        evaluator: looks at recipes of the study, wherever the executor asks it to.
-        executor: runs it.
+        evaluator: looks at recipes of the study, in whatever process the executor runs it.
+        executor: runs the looks.
         looks: of the study, on disk.
-        promises: what they promise.
+        promises: what the looks promise.
         team: who else drives the study.
-        tell: called with this whenever some were taken, but not all the time.
+        tell: called with this lookout when looks were taken, but not too often.
         ready: called once before something is trained, with the seconds that it may take.
-        closer: whether its looks ask more of validation than others do; then `looks` and `promises` hold no others.
+        closer: whether its looks use more of validation; then `looks` and `promises` hold only closer looks.
     """
 
     def __init__(
@@ -72,15 +72,15 @@ class Lookout:
         self._evaluator, self._executor, self._tell = evaluator, executor, tell
         self.looks, self.promises, self._team, self.closer = looks, promises, team, closer
         self._dispatcher = Dispatcher(evaluator, executor, looks)
-        self._told, self._silent = len(looks), -math.inf  # of how many looks, and until when no more is told
+        self._reported, self._silent_until = len(looks), -math.inf  # looks at the last report; when the next may come
         self._ready: Callable[[float], None] | None = ready
-        self._begun: dict[Name, tuple[Asked, Future[list[Look]]]] = {}  # beside the others
+        self._in_background: dict[Name, tuple[Asked, Future[list[Look]]]] = {}  # running in the background
 
     @property
     def pace(self) -> float:
-        """Seconds that an untrained look takes, as the latest ones did; 0 while none is known."""
-        taken = [look.seconds for look in self.looks.found.values() if not look.epochs]
-        return median(taken[1:][-200:] or taken) if taken else 0.0  # at the dense model nothing is made
+        """Seconds that an untrained look takes, judging by the latest ones; 0 before the first."""
+        seconds = [look.seconds for look in self.looks.found.values() if not look.epochs]
+        return median(seconds[1:][-200:] or seconds) if seconds else 0.0  # nothing is made for the first
 
     @property
     def slots(self) -> int:
@@ -88,32 +88,34 @@ class Lookout:
         return self._executor.slots
 
     def key(self, recipe: Mapping[str, Any]) -> str:
-        """Of the structure that a recipe comes to: two recipes of one key have the same looks."""
+        """The key of a recipe's plan: recipes with the same key have the same looks."""
         return self._evaluator.plan(recipe).key
 
     def together(self, fewest: int, *, most: int) -> int:
-        """Recipes that are asked for together: the fewest, or more where workers of a cluster would be idle.
+        """The number of recipes to request together: `fewest`, or more if workers of a cluster would idle.
 
         Args:
-            most: that are asked for in all.
+            fewest: in any case.
+            most: recipes that are requested in total.
         """
         workers = self._executor.width
         return fewest if workers <= fewest else max(fewest, min(PER_WORKER * workers, most // GENERATIONS))
 
     def begin(self, recipes: Sequence[Mapping[str, Any]], *, until: Deadline) -> None:
-        """Has looks taken beside all others, if there is somebody for that. Who wants one takes it, and waits for it.
+        """Starts looks in the background, if there are free workers; a later `take` or `ask` waits for them.
 
         Args:
-            until: when no more are begun, and those that were begun stop.
+            recipes: to look at.
+            until: when no more are begun, and running ones stop.
         """
         for recipe in recipes:
             name = self._evaluator.plan(recipe).key, 0
             if name in self.looks.found or not self._team.claim([self._work(name)], at_once=1):
                 continue
-            asked = Asked(number=NEW, recipe=recipe, closer=self.closer, seconds=until.left)
-            future = self._executor.beside(self._evaluator.looks, [asked])
+            request = Asked(number=NEW, recipe=recipe, closer=self.closer, seconds=until.left)
+            future = self._executor.submit_in_background(self._evaluator.looks, [request])
             if future is not None:
-                self._begun[name] = asked, future
+                self._in_background[name] = request, future
             else:
                 self._team.release([self._work(name)])
 
@@ -126,7 +128,7 @@ class Lookout:
         apart: bool = False,
         aside: bool = False,
     ) -> list[Look | None]:
-        """A look at each recipe, in their order; None where the time was over before.
+        """A look at each recipe, in their order; None for each that there was no time for.
 
         Args, errors: as those of `ask` and `wait`.
         """
@@ -141,59 +143,60 @@ class Lookout:
         apart: bool = False,
         aside: bool = False,
     ) -> Batch:
-        """Asks for a look at each recipe. They are taken while this or an older batch is waited for.
+        """Requests a look at each recipe. The looks are taken while this or an older batch is waited for.
 
         Args:
+            recipes: to look at.
             epochs: that each is trained for; one number for all, or one for each.
-            until: when no more are begun, and those that were begun stop.
+            until: when no more are begun, and running ones stop.
             apart: whether each is handed out on its own, because it takes long.
-            aside: whether promises are not told of them, because they are nothing that the search may find.
+            aside: whether to keep the looks out of the promises, because the search must not choose these recipes.
 
         Returns:
-            What is to be waited for, batch by batch in the order in which they were asked for.
+            The batch, for `wait`; batches must be waited for in the order in which they were requested.
         """
-        each = [epochs] * len(recipes) if isinstance(epochs, int) else list(epochs)
+        epochs_each = [epochs] * len(recipes) if isinstance(epochs, int) else list(epochs)
         plans = [self._evaluator.plan(recipe) for recipe in recipes]
-        names = [(plan.key, min(most, plan.epochs)) for plan, most in zip(plans, each, strict=True)]
-        self._fetch(names, until=until)
+        names = [(plan.key, min(most, plan.epochs)) for plan, most in zip(plans, epochs_each, strict=True)]
+        self._wait_for_background(names, until=until)
         batch = Batch(
             names=names,
             recipes=dict(zip(names, recipes, strict=True)),
             until=until,
             apart=apart,
             aside=aside,
-            tried=self._dispatcher.tried.union(self._begun),
+            tried=self._dispatcher.tried.union(self._in_background),
         )
         self._claim(batch)
         self._dispatcher.open(batch)
         return batch
 
     def wait(self, batch: Batch) -> list[Look | None]:
-        """The looks of a batch, in the order of its recipes; None where the time was over before.
+        """The looks of a batch, in the order of its recipes; None for each that there was no time for.
 
-        Promises hear of looks when they are waited for, not when they are read from the file or come back, and in the
-        order of the recipes: so a search that is gone on with decides what an undisturbed one decides.
+        Looks are added to the promises when they are waited for, in the order of the recipes, not when they are read
+        from the file or come back. So a resumed search decides the same as an undisturbed one.
 
         Raises:
-            AutopruneError: as who looks does; what others found is kept before.
+            AutopruneError: a look raised it; the results of others are kept first.
         """
         try:
-            for _ in self._taken(batch):
-                self._hear(batch)
-                self._say()
+            for _ in self._take_batch(batch):
+                self._pass_on(batch)
+                self._report()
         finally:
             self._dispatcher.close(batch)
             self._team.release(batch.claimed)
         found = self.looks.found
         if not batch.aside:
             self.promises.add(*(found[name] for name in batch.names[batch.heard :] if name in found))
-        self._say(at_once=True)
+        self._report(at_once=True)
         return [found.get(name) for name in batch.names]
 
-    def _taken(self, batch: Batch) -> Iterator[None]:
-        """Takes those looks that nobody else does, and waits for the others; yields whenever some are on disk."""
+    def _take_batch(self, batch: Batch) -> Iterator[None]:
+        """Takes the looks that no other driver takes, and waits for the rest; yields whenever some are on disk."""
         while batch.left or batch.flying or self._missing(batch):
-            known = len(self.looks)
+            before = len(self.looks)
             if batch.left or batch.flying:
                 yield from self._dispatcher.kept(batch)
                 self._team.release(batch.claimed)
@@ -202,82 +205,82 @@ class Lookout:
                 self._dispatcher.keep()
                 self._dispatcher.hand_out()  # of later batches
                 self._team.wait()
-                if len(self.looks) > known:
+                if len(self.looks) > before:
                     yield
 
     def _claim(self, batch: Batch) -> bool:
-        """Claims what nobody else does of what is missing; whether there was something."""
+        """Claims missing looks that no other driver has claimed; returns whether there were any."""
         missing = self._missing(batch)
         if not missing:
             return False
         trained = any(epochs for _, epochs in missing)
         if trained and self._ready is not None:
-            with suppress(OutOfTime):  # nothing is begun then
+            with suppress(OutOfTime):  # no training begins then
                 self._ready(batch.until.left)
                 self._ready = None
         long = batch.long = batch.apart or trained
         size = 1 if long else self._chunk(len(missing))
-        works = {self._work(name): name for name in missing}
-        batch.claimed = self._team.claim(list(works), at_once=size * self._dispatcher.most(long=long))
-        self.looks.refresh()  # others may have finished them before they were claimed
-        mine = [name for work in batch.claimed if (name := works[work]) not in self.looks.found]
-        asked = [Asked(number=NEW, recipe=batch.recipes[name], epochs=name[1], closer=self.closer) for name in mine]
-        asked.sort(key=lambda one: -one.epochs)  # what takes longest first, so that the end comes for all at once
-        batch.tried.update(mine)
-        batch.left.extend(asked[at : at + size] for at in range(0, len(asked), size))
+        name_of_work = {self._work(name): name for name in missing}
+        batch.claimed = self._team.claim(list(name_of_work), at_once=size * self._dispatcher.most(long=long))
+        self.looks.refresh()  # others may have finished them before this driver claimed them
+        ours = [name for work in batch.claimed if (name := name_of_work[work]) not in self.looks.found]
+        requests = [Asked(number=NEW, recipe=batch.recipes[name], epochs=name[1], closer=self.closer) for name in ours]
+        requests.sort(key=lambda one: -one.epochs)  # the longest first, so that all finish at about the same time
+        batch.tried.update(ours)
+        batch.left.extend(requests[at : at + size] for at in range(0, len(requests), size))
         return bool(batch.claimed)
 
     def _missing(self, batch: Batch) -> list[Name]:
-        """What may still be taken."""
+        """The looks of a batch that are still to be taken."""
         if batch.until.left <= 0:
             return []
         return [name for name in batch.recipes if name not in self.looks.found and name not in batch.tried]
 
-    def _hear(self, batch: Batch) -> None:
-        """Tells promises of the looks of a batch up to the first that is not there."""
+    def _pass_on(self, batch: Batch) -> None:
+        """Adds the looks of a batch to the promises, up to the first that is missing."""
         found = self.looks.found
-        heard = list(takewhile(found.__contains__, batch.names[batch.heard :]))
-        batch.heard += len(heard)
+        available = list(takewhile(found.__contains__, batch.names[batch.heard :]))
+        batch.heard += len(available)
         if not batch.aside:
-            self.promises.add(*(found[name] for name in heard))
+            self.promises.add(*(found[name] for name in available))
 
-    def _say(self, *, at_once: bool = False) -> None:
-        """Tells how far looks are, if there are more and it was not just told."""
+    def _report(self, *, at_once: bool = False) -> None:
+        """Reports progress if there are new looks and the last report was not too recent."""
         began = time.monotonic()
-        if len(self.looks) > self._told and (at_once or began >= self._silent):
+        if len(self.looks) > self._reported and (at_once or began >= self._silent_until):
             self._tell(self)
             ended = time.monotonic()
-            self._told, self._silent = len(self.looks), ended + max(TELL_S, (ended - began) / TELLING)
+            self._reported, self._silent_until = len(self.looks), ended + max(TELL_S, (ended - began) / TELLING)
 
     def outcome(self, look: Look | None) -> Outcome | None:
-        """What a sampler is told of a look; None of one that failed, or was not taken."""
+        """A look's outcome for a sampler; None if it failed or was not taken."""
         if look is None or look.failed:
             return None
         return Outcome(gains=self.promises.gains(look), violations=self.promises.violations(look))
 
-    def _fetch(self, names: Sequence[Name], *, until: Deadline) -> None:
-        """Waits for those that were begun; what is not there in time stays begun."""
-        begun = {name: self._begun[name] for name in names if name in self._begun}
-        futures = [future for _, future in begun.values()]
+    def _wait_for_background(self, names: Sequence[Name], *, until: Deadline) -> None:
+        """Waits for background looks; one that is not done in time keeps running."""
+        running = {name: self._in_background[name] for name in names if name in self._in_background}
+        futures = [future for _, future in running.values()]
         wait(futures, timeout=None if math.isinf(until.left) else max(0.0, until.left))
-        failed: BaseException | None = None
-        for name, (asked, future) in begun.items():
+        first_error: BaseException | None = None
+        for name, (request, future) in running.items():
             if future.done():
-                del self._begun[name]
+                del self._in_background[name]
                 error = future.exception()
                 if error is not None and not isinstance(error, Ended):
-                    failed = failed or error
+                    first_error = first_error or error
                     continue
-                self.looks.keep(*([self._dispatcher.nothing(asked, error)] if error else future.result()))
+                self.looks.keep(*([self._dispatcher.nothing(request, error)] if error else future.result()))
                 self._team.release([self._work(name)])
-        if failed is not None:
-            raise failed
+        if first_error is not None:
+            raise first_error
 
     def _chunk(self, count: int) -> int:
-        share = -(-count // (2 * self._executor.slots))  # who is done first takes one more
+        share = -(-count // (2 * self._executor.slots))  # two chunks per worker: the first to finish takes one more
         return max(1, min(share, MOST_IN_CHUNK, int(CHUNK_S / self.pace) if self.pace else 1))
 
     def _work(self, name: Name) -> str:
-        """What a look is called among drivers."""
+        """The name of a look as a piece of work that drivers can claim."""
         key, epochs = name
         return f"{'closer ' * self.closer}look {key} {epochs}"

@@ -1,7 +1,7 @@
-"""Neighbours of what a search has found: two of the front crossed, a few values moved a few steps.
+"""Neighbours of recipes on a front: two of them crossed, and a few values moved a few steps.
 
-As in evolutionary search (Deb et al. 2002, "NSGA-II"), but with a whole front as parents and without generations: of
-some hundred looks none is spent on a population.
+As in evolutionary search (Deb et al. 2002, "NSGA-II"), but with a whole front as parents and without generations: with
+a few hundred looks, none is spent on building a population.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from autoprune.recipes.domain import Domain
 from autoprune.study.sampling.sampler import Values
 
 CROSSED = 0.5
-"""Of the neighbours, those that have two parents."""
+"""The share of neighbours with two parents."""
 
 NEAR = 2
-"""How many places apart on the front parents may be."""
+"""How many positions apart on the front two parents may be."""
 
 MOVED = (0, 1, 1, 2)
-"""How many values are moved, one as likely as another …"""
+"""How many values are moved, each entry equally likely …"""
 
 SPAN = 0.25
-"""… by at most such a part of their range."""
+"""… by at most this share of their range."""
 
 TRIES = 20
-"""How many are drawn for each that is new."""
+"""At most so many are drawn for each new one that is wanted."""
 
 Drawn = TypeVar("Drawn")
 
@@ -36,15 +36,15 @@ class Neighbours:
     """Draws neighbours.
 
     Args:
-        domains: what is open.
-        seed: of everything that is drawn.
+        domains: the open values.
+        seed: of all random draws.
     """
 
     def __init__(self, domains: Sequence[Domain], *, seed: int) -> None:
         self._domains, self._draw = domains, random.Random(seed)
 
     def of(self, found: Sequence[Values]) -> Values:
-        """A neighbour of one of `found`, which lie in the order of their sizes; it may be a known one."""
+        """A neighbour of one of `found`, which must be sorted by size; it may be a known one."""
         at = self._draw.randrange(len(found))
         values = dict(found[at])
         if len(found) > 1 and self._draw.random() < CROSSED:
@@ -66,7 +66,7 @@ class Neighbours:
         return listed[min(len(listed) - 1, max(0, at))]
 
     def _moved_between(self, domain: Domain, value: float) -> float:
-        """Of a range without steps, or of its logarithm."""
+        """Moves a value within a range without steps, or within the logarithm of the range."""
         to, back = (math.log, math.exp) if domain.log else (float, float)
         low, high = to(domain.low), to(domain.high)
         moved = back(min(high, max(low, to(value) + self._draw.uniform(-SPAN, SPAN) * (high - low))))
@@ -75,12 +75,12 @@ class Neighbours:
 
 
 def draw_new(draw: Callable[[], Drawn], count: int, *, key: Callable[[Drawn], str], known: set[str]) -> list[Drawn]:
-    """Draws until there are so many that are not known; fewer where few are new.
+    """Draws `count` new items, or fewer if few are new.
 
     Args:
-        draw: gives one.
-        key: of what was drawn.
-        known: keys; those of what is returned are added.
+        draw: draws one item.
+        key: of an item.
+        known: keys of known items; those of the returned items are added.
     """
     new: list[Drawn] = []
     for _ in range(TRIES * count):

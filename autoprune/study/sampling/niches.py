@@ -1,9 +1,9 @@
-"""Niches: what was found, apart by the alternatives of the space that it chose.
+"""Niches: the looks, grouped by the alternatives of the space that they chose.
 
-An alternative that is ahead early fills the front. If only the front had neighbours, little more would be heard of the
-others, though they may be better where they are tuned as well. So neighbours are also drawn of the front that an
-alternative has by itself, the more often the more that front covers (niching; Mahfoud 1995, "Niching Methods for
-Genetic Algorithms").
+An alternative that leads early fills the front. If only the front had neighbours, the others would hardly be tried
+again, although they may be better once they are tuned as well. So neighbours are also drawn from the front of a single
+alternative, the more often the more that front covers (niching; Mahfoud 1995, "Niching Methods for Genetic
+Algorithms").
 """
 
 from __future__ import annotations
@@ -17,68 +17,68 @@ from autoprune.record.looks import Look
 from autoprune.study.sampling.sampler import Values
 
 Found = tuple[Look, Values]
-"""A look, and what decides its recipe."""
+"""A look and the values of its recipe."""
 
 Niche = tuple[str, ...]
-"""A choice, by its path, and an alternative; nothing: all that was found."""
+"""The path of a choice and one of its alternatives; empty for all looks."""
 
 WHOLE = 0.5
-"""Of the neighbours, those of the whole front."""
+"""The share of neighbours that are drawn from the whole front."""
 
 SHARPNESS = 2
-"""To what power it counts how much an alternative covers, among those of one choice."""
+"""The alternatives of a choice are drawn in proportion to this power of what they cover."""
 
 
 class Niches:
-    """The front of some looks, and that of each alternative.
+    """The front of all looks, and the front of each alternative.
 
     Args:
-        domains: what is open.
-        promises: holds looks to the requirements.
-        seed: of everything that is drawn.
+        domains: the open values.
+        promises: checks looks against the requirements.
+        seed: of all random draws.
     """
 
     def __init__(self, domains: Sequence[Domain], promises: Promises, *, seed: int) -> None:
         self._paths = [domain.path for domain in domains if domain.kind == "choose"]
         self._promises, self._draw = promises, random.Random(seed)
         self._fronts: dict[Niche, list[Found]] = {(): []}
-        self._covered: dict[Niche, float] = {}  # what is known of them
+        self._covered: dict[Niche, float] = {}  # by niche, as far as it has been computed
         self._added: list[Found] = []
-        self._read = promises.turns
+        self._turns = promises.turns
 
     def add(self, look: Look, values: Values) -> None:
-        """Takes in a look."""
+        """Adds a look."""
         if look.failed:
             return
         self._added.append((look, values))
-        if self._read == self._promises.turns:
+        if self._turns == self._promises.turns:
             self._place(look, values)
 
     def _refresh(self) -> None:
-        """Finds all fronts anew if looks are read otherwise by now."""
-        if self._read != self._promises.turns:
-            self._read, self._fronts, self._covered = self._promises.turns, {(): []}, {}
+        """Recomputes all fronts if looks are now read differently."""
+        if self._turns != self._promises.turns:
+            self._turns, self._fronts, self._covered = self._promises.turns, {(): []}, {}
             for look, values in self._added:
                 self._place(look, values)
 
     def _place(self, look: Look, values: Values) -> None:
         for niche in [(), *((path, values[path]) for path in self._paths if path in values)]:
-            among = {
+            by_name = {
                 (one.key, one.epochs): (one, theirs) for one, theirs in [*self._fronts.get(niche, []), (look, values)]
             }
-            best = self._promises.front(among=[self._promises.dense, *(one for one, _ in among.values())])
-            found = [among[one.key, one.epochs] for one in best]
-            self._fronts[niche] = sorted(found, key=lambda pair: pair[0].size_bytes)
+            best = self._promises.front(among=[self._promises.dense, *(one for one, _ in by_name.values())])
+            front = [by_name[one.key, one.epochs] for one in best]
+            self._fronts[niche] = sorted(front, key=lambda pair: pair[0].size_bytes)
             self._covered.pop(niche, None)
 
     @property
     def front(self) -> list[Found]:
-        """That of all of them, the smallest first."""
+        """The front of all looks, the smallest first."""
         self._refresh()
         return self._fronts[()]
 
     def drawn(self) -> list[Found]:
-        """The whole front, or that of an alternative; the smallest first."""
+        """Draws the whole front or that of one alternative; the smallest first."""
         self._refresh()
         if not self._paths or self._draw.random() < WHOLE:
             return self.front

@@ -1,4 +1,4 @@
-"""Who is trained, and trained on: those whose ends are expected to add most hypervolume to the front there is."""
+"""Chooses which recipes to train, and to train further: those expected to add most hypervolume to the front."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.sampler import Values
 
 UNTRAINED, BEGUN = 1 / 3, 1 / 2
-"""Of the quality that a recipe has lost untrained, or at the first decision, what it is taken to have lost at its end:
-with caution: five cuts of MiniLM ended with 0 to 28 % of the one, 0 to 59 % of the other (`studies/minilm`) …"""
+"""The share of its loss, untrained or at the first decision, that a recipe is expected to keep at its end. Cautious:
+five cuts of MiniLM kept 0 to 28 % of the untrained loss, and 0 to 59 % of that at the first decision
+(`studies/minilm`) …"""
 
 AT_BEST = 0.0
-"""… and at best: once likely ends add nothing more, those are chosen that may still surprise."""
+"""… and at best: once the expected results add nothing more, recipes are chosen that may still surprise."""
 
 
 class Promotion:
-    """Decides who is begun with, and who of a cohort is trained on.
+    """Decides which recipes training begins with, and which of a cohort are trained further.
 
     Args:
-        choices: what is open.
+        choices: the open values of the space.
         promises: of all looks.
-        codes: what decides the codes that whole cohorts have; nothing where each recipe has its own.
-        recovers: what misses a requirement by no larger share may be trained.
+        codes: the values of the codes that whole cohorts share; empty if each recipe has its own.
+        recovers: a recipe may be trained if it misses no requirement by a larger share.
     """
 
     def __init__(self, choices: Choices, promises: Promises, *, codes: Values, recovers: float) -> None:
         self._choices, self._promises, self._codes, self._recovers = choices, promises, codes, recovers
-        self._alike = dict[str, bool]()
-        self._under_way = dict[str, Look]()  # by key: promoted, and not trained to its end
+        self._is_alike = dict[str, bool]()
+        self._under_way = dict[str, Look]()  # by key: promoted, but not yet trained to the end
 
     def has_hope(self, look: Look, start: Look | None) -> bool:
-        """Whether nothing known is better for good, for all that training may still bring.
+        """Whether a recipe may still catch up with the best known ones by further training.
 
         Args:
             look: after some epochs.
@@ -44,12 +45,12 @@ class Promotion:
         return not self._promises.beaten(look, best, hope=_hope(self._promises, start, look))
 
     def promote(self, hopeful: Mapping[int, Look], count: int, *, known: Collection[Look] = ()) -> list[int]:
-        """So many places of hopeful recipes, best first; they are under way until they end.
+        """Positions of the recipes to train further, best first; they are under way until they end.
 
         Args:
-            hopeful: after their first rung, by place in the cohort.
-            count: at most.
-            known: looks of the same rung at recipes that are trained on in any case.
+            hopeful: looks after the first rung, by position in the cohort.
+            count: how many to promote at most.
+            known: looks of the same rung at recipes that are trained further in any case.
         """
         places = list(hopeful)
         chosen = [places[at] for at in self.best([hopeful[at] for at in places], count, known=known)]
@@ -57,25 +58,25 @@ class Promotion:
         return chosen
 
     def best(self, looks: Sequence[Look], count: int, *, known: Collection[Look] = ()) -> list[int]:
-        """Positions of so many looks, of one rung, in the order in which their ends add to the front.
+        """Positions of the looks whose expected results add most to the front, in that order.
 
-        What is expected to miss a floor at its end comes last, that which misses least before others.
+        Looks that are expected to miss a floor at their end come last, those that miss least first.
 
         Args:
-            looks: untrained ones, or such after the first rung.
-            count: at most.
+            looks: all untrained, or all after the first rung.
+            count: how many at most.
             known: looks of the same rung at recipes that are trained in any case.
         """
         promises, chosen = self._promises, list[Look]()
         front = promises.front(wanted=lambda look: look.done and self._coded_alike(look))
-        there = [promises.box(look) for look in (promises.dense, *front)]
+        on_front = [promises.box(look) for look in (promises.dense, *front)]
         promoted = [*self._under_way.values(), *known]
         likely = BEGUN if any(look.epochs for look in looks) else UNTRAINED
-        near = [look for look in looks if likely * promises.used(look) <= 1]
+        likely_feasible = [look for look in looks if likely * promises.used(look) <= 1]
         for left in (likely, AT_BEST):
-            waiting = [look for look in near if look not in chosen]
+            waiting = [look for look in likely_feasible if look not in chosen]
             ends = [promises.box(look, left=left) for look in waiting]
-            beside = [*there, *(promises.box(look, left=left) for look in (*promoted, *chosen))]
+            beside = [*on_front, *(promises.box(look, left=left) for look in (*promoted, *chosen))]
             chosen += [waiting[at] for at in adding_most(ends, count - len(chosen), beside=beside)]
         turns = {look.key: turn for turn, look in enumerate(chosen)}
 
@@ -85,24 +86,24 @@ class Promotion:
         return sorted(range(len(looks)), key=in_turn)[:count]
 
     def end(self, looks: Sequence[Look | None]) -> None:
-        """What came of recipes is known from now on."""
+        """Notes that recipes have ended: they are no longer under way."""
         for look in looks:
             if look is not None:
                 self._under_way.pop(look.key, None)
 
     def _coded_alike(self, look: Look) -> bool:
-        """Whether it has the codes of what is raced: what has coarser ones is smaller, and says nothing of a cut."""
-        if look.key not in self._alike:
+        """Whether a look has the codes of the cohorts; coarser codes make it smaller and tell nothing about its cut."""
+        if look.key not in self._is_alike:
             codes = self._codes.items()
             values = self._choices.values(look.recipe) if codes else {}
-            self._alike[look.key] = values is not None and all(values.get(path) == value for path, value in codes)
-        return self._alike[look.key]
+            self._is_alike[look.key] = values is not None and all(values.get(path) == value for path, value in codes)
+        return self._is_alike[look.key]
 
 
 def _hope(promises: Promises, start: Look | None, look: Look) -> float:
-    """What quality may still gain if every epoch that is left gains as much as those that were trained.
+    """The gain in quality if every remaining epoch gained as much as the past ones did.
 
-    That is more than learning curves do, which flatten.
+    This is generous, since learning curves flatten.
     """
     if start is None or start.failed or not look.epochs:
         return 0.0

@@ -1,4 +1,4 @@
-"""A race: recipes are trained a part of the way, and those that promise most go on to their end.
+"""Races: recipes are trained part of the way, and the most promising ones are trained to the end.
 
 Successive halving (Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization")
 for several objectives; see `autoprune.study.sampling.promotion`. Optuna's own pruners take one objective.
@@ -20,35 +20,35 @@ from autoprune.study.sampling.lookout import Lookout
 from autoprune.study.sampling.promotion import Promotion
 
 FIRST = 0.25
-"""Of the epochs, before the first decision."""
+"""The share of the epochs before the first decision."""
 
 GO_ON = 0.5
-"""Of a cohort, after it, if the time does for so many …"""
+"""The share of a cohort that continues after it, if there is time for so many …"""
 
 SAFELY = 0.9
-"""… of which, as seconds are no promise, such a part is given out."""
+"""… of which only this share is allotted, since estimated seconds are uncertain."""
 
 RELATIVES = 16
-"""Recipes that share a training with one that was finished and that are looked at for its sake, at most."""
+"""At most so many recipes that share a finished training are also looked at."""
 
 Race = Generator[Batch, list[Look | None], list[Look | None]]
-"""What a race waits for, what it is given then, and where its recipes end."""
+"""Yields batches to wait for, is sent their looks, and returns the looks that its recipes reached."""
 
 
 class Races:
-    """Runs races; who runs several waits for the looks of one, and may go on with others meanwhile.
+    """Runs races as generators, so that the caller can advance several in turn.
 
     Args:
-        choices: what is open.
+        choices: the open values of the space.
         lookout: takes the looks.
-        promotion: says who goes on.
-        epochs: of a recipe.
-        coded: looks whose codes are tried on whatever came to its end.
+        promotion: chooses the recipes that continue.
+        epochs: returns the epochs of a recipe.
+        coded: looks whose codes are tried on every fully trained recipe.
         at_once: races that share the time.
         until: when the time is over.
 
     Attributes:
-        curtailed: whether the time did not do for all that would have gone on.
+        curtailed: whether there was too little time for all recipes that should have continued.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Races:
         self.curtailed = False
 
     def race(self, recipes: Sequence[Recipe]) -> Race:
-        """The look that each recipe reached: at its end, or at the rung where it was stopped."""
+        """A race of recipes; returns the look that each reached, at its end or at the rung where it was stopped."""
         until = self._until
         epochs = [self._epochs(recipe) for recipe in recipes]
         starts = yield self._lookout.ask(recipes, until=until)
@@ -77,8 +77,8 @@ class Races:
             racing = [at for at in racing if (look := looks[at]) is not None and not look.failed]
             reached = {at: math.ceil(share * epochs[at]) for at in racing}
             ends = Deadline.after(until.left * _part(reached, epochs))
-            found = yield self._lookout.ask([recipes[at] for at in racing], epochs=[*reached.values()], until=ends)
-            for at, look in zip(racing, found, strict=True):
+            results = yield self._lookout.ask([recipes[at] for at in racing], epochs=[*reached.values()], until=ends)
+            for at, look in zip(racing, results, strict=True):
                 looks[at] = look
             if share < 1:
                 racing = self.promoted(racing, starts, looks)
@@ -93,35 +93,35 @@ class Races:
         return raced
 
     def promoted(self, racing: Sequence[int], starts: Sequence[Look | None], looks: Sequence[Look | None]) -> list[int]:
-        """Those of a cohort that are trained on, best first: a half, without those that have no hope.
+        """Positions of the recipes to train further, best first: half of the cohort, without hopeless ones.
 
-        Fewer where the time does not do for a half: of what is not trained to its end nothing is made. Those that are
-        known to their end go on in any case: a search that was stopped keeps what it had.
+        It is fewer if there is no time for half, since nothing is made of a recipe that is not fully trained. Recipes
+        whose final look is on record always continue, so that a resumed search keeps its results.
 
         Args:
-            racing: places of those that are still in the race.
-            starts, looks: of all, by place: untrained, and after the first rung.
+            racing: positions of the recipes that are still in the race.
+            starts, looks: of all recipes, by position: untrained, and after the first rung.
         """
-        found = set[Name]() if math.isinf(self._until.left) else self._lookout.looks.found
-        begun, ended, hopeful = set[str](), dict[int, Look](), dict[int, Look]()
+        on_record = set[Name]() if math.isinf(self._until.left) else self._lookout.looks.found
+        seen, ended, hopeful = set[str](), dict[int, Look](), dict[int, Look]()
         for at in racing:
             look = looks[at]
-            if look is None or look.failed or look.done or look.key in begun:
+            if look is None or look.failed or look.done or look.key in seen:
                 continue
-            begun.add(look.key)
-            if (look.key, look.of_epochs) in found:
+            seen.add(look.key)
+            if (look.key, look.of_epochs) in on_record:
                 ended[at] = look
             elif self._promotion.has_hope(look, starts[at]):
                 hopeful[at] = look
-        wanted = min(max(0, math.ceil(GO_ON * len(begun)) - len(ended)), len(hopeful))
+        wanted = min(max(0, math.ceil(GO_ON * len(seen)) - len(ended)), len(hopeful))
         count = min(wanted, self._in_time(starts, looks, racing))
         self.curtailed = self.curtailed or count < wanted
         return [*ended, *self._promotion.promote(hopeful, count, known=ended.values())]
 
     def _in_time(self, starts: Sequence[Look | None], looks: Sequence[Look | None], racing: Sequence[int]) -> int:
-        """How many that were trained a part of the way come to their end in time, about.
+        """About how many of the partly trained recipes can be finished in time.
 
-        While there is some, as many as are trained at a time: who waits gains nothing.
+        While there is time at all, it is at least as many as can be trained at once, since idle workers gain nothing.
         """
         until, seconds = self._until, list[float]()
         for at in racing:
@@ -135,33 +135,33 @@ class Races:
         return max(int(until.left > 0), int(rounds)) * self._lookout.slots
 
     def _relatives(self, trained: Sequence[Look]) -> list[tuple[Recipe, int]]:
-        """What shares a training that was finished and differs in the codes that follow it; and its epochs.
+        """Recipes that share a finished training and differ only in the codes after it, with their epochs.
 
-        The sampler is not told: of many that differ in little it would learn to ask for the same again.
+        The sampler is not told about them: from many similar results it would learn to ask for the same again.
         """
         related = []
         for look in trained:
             values = self._choices.values(look.recipe)
             paths = {domain.path for domain in self._choices.after_training(look.recipe)}
-            found = {}
+            recipes = {}
             for other in self._coded:
                 theirs = self._choices.values(other.recipe) or {}
                 recipe = self._choices.recipe(
                     {**(values or {}), **{path: value for path, value in theirs.items() if path in paths}}
                 )
-                found[digest(recipe)] = recipe
-            related += [(recipe, look.of_epochs) for recipe in _spread(list(found.values()), RELATIVES)]
+                recipes[digest(recipe)] = recipe
+            related += [(recipe, look.of_epochs) for recipe in _spread(list(recipes.values()), RELATIVES)]
         return related
 
 
 def _part(reached: Mapping[int, int], epochs: Sequence[int]) -> float:
-    """Of the epochs that a cohort takes to the end of those that go on: what a rung takes."""
-    now, more = sum(reached.values()), GO_ON * sum(epochs[at] - most for at, most in reached.items())
-    return now / (now + more) if more else 1.0
+    """The share of a cohort's remaining training that the next rung takes, if `GO_ON` of the cohort continues."""
+    rung, rest = sum(reached.values()), GO_ON * sum(epochs[at] - most for at, most in reached.items())
+    return rung / (rung + rest) if rest else 1.0
 
 
 def _spread(recipes: Sequence[Recipe], count: int) -> list[Recipe]:
-    """At most so many of them, evenly over their order, the first and the last included."""
+    """At most `count` of the recipes, evenly spread, with the first and the last."""
     if len(recipes) <= count:
         return list(recipes)
     return [recipes[round(at * (len(recipes) - 1) / (count - 1))] for at in range(count)]

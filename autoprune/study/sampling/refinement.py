@@ -1,7 +1,7 @@
-"""Refinement: what was trained is coded otherwise, which costs a look, and no training while its checkpoint is kept.
+"""Refinement: tries other codes on trained models; each try costs a look, and no training while the checkpoint is kept.
 
-What pays after training is not what paid before: a model that learned to do without most of its rows has more to lose
-by coarse codes, or less. So neighbours are asked for of what was found, of their stages after the last that trains.
+The best codes after training are not those before it: a model that has learned to do without most of its rows may lose
+more by coarse codes, or less. So neighbours of the trained recipes are drawn, in the stages after the last training.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ from autoprune.study.sampling.niches import Found, Niches
 from autoprune.study.sampling.sampler import Values
 
 BATCH = 10
-"""Looks that are asked for together; more for a large cluster, see `Lookout.together`."""
+"""Looks that are requested together; more on a large cluster, see `Lookout.together`."""
 
 FEWEST = 20
-"""Batches in any case."""
+"""Batches that are looked at in any case."""
 
 MOST_LOOKS = 1000
-"""Looks in all, at most."""
+"""At most so many looks in total."""
 
 
 class Refinement:
-    """Looks at neighbours of what was trained, which share its training.
+    """Looks at neighbours of trained recipes that share their training.
 
     Args:
-        choices: what is open.
+        choices: the open values of the space.
         lookout: takes the looks, and knows those of training.
-        seed: of everything that is drawn.
-        most: looks, at most.
+        seed: of all random draws.
+        most: at most so many looks.
 
     Attributes:
-        done: whether it has come to its end.
+        done: whether it ended by itself, not for lack of time.
     """
 
     def __init__(self, choices: Choices, lookout: Lookout, *, seed: int, most: int = MOST_LOOKS) -> None:
         self._choices, self._lookout = choices, lookout
         self._seed, self._draw = seed, random.Random(seed)
         self._niches = Niches(choices.cuts, lookout.promises, seed=seed)
-        self._neighbours: dict[tuple[str, ...], Neighbours] = {}  # by what they may differ in
+        self._neighbours: dict[tuple[str, ...], Neighbours] = {}  # by the paths that may differ
         self._known: set[str] = set()  # digests of recipes
         self._left = most
         self.done = False
 
     def run(self, *, until: Deadline) -> None:
-        """Looks until nothing new is found, or the time is over."""
+        """Takes looks until they find nothing new, or the time is over."""
         growth, size = Growth(), self._lookout.together(BATCH, most=MOST_LOOKS)
         self._add(self._lookout.promises.looks)
-        over = False  # once there is no time for a look that is not known
+        over = False  # whether there was no time for a look
         while not over and not growth.is_over(FEWEST):
             near = self._near(min(size, self._left))
             if not near:
@@ -69,7 +69,7 @@ class Refinement:
         self.done = not over
 
     def _add(self, looks: Iterable[Look | None]) -> None:
-        """Takes in what was trained to the end, and has stages after that."""
+        """Adds the looks that are fully trained and have stages after the training."""
         for look in looks:
             if look and look.epochs and look.done and self._choices.after_training(look.recipe):
                 values = self._choices.values(look.recipe)
@@ -78,7 +78,7 @@ class Refinement:
                     self._niches.add(look, values)
 
     def _near(self, count: int) -> list[tuple[Recipe, int]]:
-        """New neighbours of what was trained, and their epochs; fewer where few are new."""
+        """Up to `count` new neighbours of the trained recipes, with their epochs."""
         if not self._niches.front:
             return []
         return draw_new(self._drawn, count, key=lambda drawn: digest(drawn[0]), known=self._known)
@@ -90,12 +90,12 @@ class Refinement:
         neighbour = self._neighbour(look, values, parents[max(0, at - NEAR) : at + NEAR + 1])
         return self._choices.recipe(neighbour), look.of_epochs
 
-    def _neighbour(self, look: Look, values: Values, around: Sequence[Found]) -> Values:
-        """Values of the same training, followed by what is near to that of others beside it on the front."""
+    def _neighbour(self, look: Look, values: Values, nearby: Sequence[Found]) -> Values:
+        """Values with the same training, and codes near those of looks next to it on the front."""
         later = self._choices.after_training(look.recipe)
         paths = tuple(domain.path for domain in later)
         if paths not in self._neighbours:
             self._neighbours[paths] = Neighbours(later, seed=self._seed)
         idle = {domain.path: self._draw.choice(domain.listed() or domain.ends()) for domain in later}
-        coded = [{path: theirs.get(path, idle[path]) for path in paths} for _, theirs in around]
+        coded = [{path: theirs.get(path, idle[path]) for path in paths} for _, theirs in nearby]
         return self._neighbours[paths].of([{**values, **one} for one in coded])

@@ -1,4 +1,4 @@
-"""Training where it pays: cohort by cohort recipes race, until training finds no more."""
+"""Trains recipes cohort by cohort, in races, until training finds nothing more."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from autoprune.study.sampling.races import Race, Races
 from autoprune.study.sampling.sampler import RANDOM, TPE
 
 MODELLED = 50
-"""Recipes that TPE is asked for together, at most: an ask takes it longer the more are open …"""
+"""At most so many recipes are asked of TPE together, since an ask takes longer the more trials are open …"""
 
 PARTS, UNDER_WAY = 2, 3
-"""… and where nothing is modelled nothing is waited for: cohorts of such a part of what is asked for together, so many
-at a time, one further than the other. While the last of one are awaited, workers are busy with the others."""
+"""… and beyond that values are drawn at random, so no results must be awaited: the recipes that are requested together
+are split into so many cohorts, and so many cohorts run at a time. Workers are busy while one ends."""
 
 MOST_TRIALS = 40
-"""Recipes that are trained, where nobody says how many."""
+"""The default limit on trained recipes."""
 
 EFFORT = 2
-"""Training is done once the looks have found no more over so many cohorts."""
+"""Training ends once the looks have found nothing more over so many cohorts."""
 
 IDLE = 20
-"""Cohorts in a row in which nothing is new: then there is nothing left to ask for."""
+"""After so many cohorts in a row without a new recipe, there is nothing left to ask for."""
 
 
 class Rungs:
     """Trains recipes of a space in cohorts.
 
     Args:
-        choices: what is open.
+        choices: the open values of the space.
         lookout: takes the looks.
-        epochs: of a recipe.
-        random: whether values are drawn, and nothing is learned.
-        seed: of everything that is drawn.
-        most: recipes that are asked for; None: until training finds no more, at most `MOST_TRIALS`.
-        starts: keys of presets, which are trained first where something of them is gone.
-        scanned: whether it begins from what a scan found; without a scan it asks for everything that is open.
-        recovers: what misses a requirement by no larger share may be trained.
-        most_looks: that are taken at neighbours of what the scan found before training begins; None: as many as pay.
+        epochs: returns the epochs of a recipe.
+        random: whether values are drawn at random, without learning.
+        seed: of all random draws.
+        most: recipes to train; None: until training finds nothing more, at most `MOST_TRIALS`.
+        starts: keys of presets, which are trained first if they have lost something.
+        scanned: whether training begins from the results of a scan; otherwise the sampler chooses all open values.
+        recovers: a recipe may be trained if it misses no requirement by a larger share.
+        most_looks: limit on looks at neighbours of the scan's cuts before training; None: `NEIGHBOURS`.
     """
 
     def __init__(
@@ -67,17 +67,18 @@ class Rungs:
     ) -> None:
         self._choices, self._lookout, self._epochs, self._starts = choices, lookout, epochs, starts
         self._random, self._seed, self._scanned, self._recovers = random, seed, scanned, recovers
-        self.most, self._whole = (MOST_TRIALS, False) if most is None else (most, True)
+        self.most, self._limit_is_given = (MOST_TRIALS, False) if most is None else (most, True)
         self.trials = 0
         self.done = False
         self._growth = Growth()
         self._most_looks = NEIGHBOURS if most_looks is None else most_looks
 
     def run(self, *, until: Deadline, tell: Callable[[int], None] = lambda trials: None) -> None:
-        """Trains until the budget is spent, nothing grows, or the time is over.
+        """Trains until the limit on recipes is reached, the hypervolume stops growing, or the time is over.
 
         Args:
-            tell: called with the number of recipes so far, whenever more were asked for.
+            until: when the time is over.
+            tell: called with the number of recipes so far, whenever more are requested.
         """
         if not (self._choices.training if self._scanned else self._choices.space.domains):
             self.done = True
@@ -86,37 +87,37 @@ class Rungs:
         many = cohort > MODELLED
         size, at_once = (cohort // PARTS, UNDER_WAY) if many else (cohort, 1)
         beginning = self._beginning if self._scanned else None
-        found = self._find(beginning, until)
-        promotion = Promotion(self._choices, self._lookout.promises, codes=found.codes, recovers=self._recovers)
+        beginnings = self._find(beginning, until)
+        promotion = Promotion(self._choices, self._lookout.promises, codes=beginnings.codes, recovers=self._recovers)
         cohorts = Cohorts(
             self._choices,
             self._lookout,
             beginning,
-            found,
+            beginnings,
             promotion=promotion,
             kind=RANDOM if self._random or many else TPE,
             seed=self._seed,
             proposes=not self._random,
-            thorough=self._recovers > NEARLY,  # what much may be brought back of
+            thorough=self._recovers > NEARLY,  # training may regain much
         )
         races = Races(
             self._choices,
             self._lookout,
             promotion,
             epochs=self._epochs,
-            coded=found.scanned,
+            coded=beginnings.scanned,
             at_once=at_once,
             until=until,
         )
-        asked_before, over = set[str](), False
+        requested, over = set[str](), False
         under_way: deque[tuple[Race, Batch]] = deque()
         while True:
-            more = not over and self._may_find
-            while more and len(under_way) < at_once and self.trials < self.most and idle < IDLE:
+            may_go_on = not over and self._may_find
+            while may_go_on and len(under_way) < at_once and self.trials < self.most and idle < IDLE:
                 recipes = cohorts.ask(min(size, self.most - self.trials), until=until)
-                names = {digest(recipe) for recipe in recipes if not found.cuts or self._epochs(recipe)}
-                new = names - asked_before
-                asked_before |= new
+                names = {digest(recipe) for recipe in recipes if not beginnings.cuts or self._epochs(recipe)}
+                new = names - requested
+                requested |= new
                 self.trials, idle = self.trials + len(new), 0 if new else idle + 1
                 tell(self.trials)
                 race = races.race(recipes)
@@ -129,13 +130,13 @@ class Rungs:
             except StopIteration as ended:
                 self._growth.add(self._lookout.promises)
                 cohorts.tell(ended.value)
-                over = over or (None in ended.value and until.left <= 0)  # there was no time for what is not known
+                over = over or (None in ended.value and until.left <= 0)  # there was no time for a new look
         self.done = not races.curtailed
 
     @property
     def _may_find(self) -> bool:
-        """Whether training may find more."""
-        return self._whole or not self._growth.stands_still(EFFORT)
+        """Whether training may still find more."""
+        return self._limit_is_given or not self._growth.stands_still(EFFORT)
 
     @property
     def _beginning(self) -> Beginning:
@@ -149,7 +150,7 @@ class Rungs:
         )
 
     def _find(self, beginning: Beginning | None, until: Deadline) -> Beginnings:
-        """What the scan found, and what is looked at beside it; without a scan, nothing."""
+        """What training begins from: the results of the scan and further looks; nothing without a scan."""
         if beginning is None:
             return Beginnings()
         return beginning.scanned() if self._random else beginning.find(until=until)

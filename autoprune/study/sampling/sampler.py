@@ -1,7 +1,7 @@
-"""What is tried next: the conversation with Optuna. The only one here who knows it.
+"""Samplers choose what to try next. This is the only module of the search that uses Optuna.
 
-A sampler keeps nothing on disk. What it was told is in the study's looks; who goes on with a search asks from the
-beginning, tells what is known, and so is asked what an undisturbed search is asked.
+A sampler keeps nothing on disk. Its results are in the study's looks: a resumed search asks from the beginning and
+tells the known results, so it is given the same values as an undisturbed search.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from optuna.trial import Trial, TrialState
 from autoprune.recipes.domain import Domain
 
 Values = dict[str, Any]
-"""What open values are decided to be, by path."""
+"""Chosen values of the open parameters, by path."""
 
 TPE, RANDOM = "tpe", "random"
 
 START_UP = 10
-"""What a sampler that models its trials is told before it does."""
+"""Trials that a modelling sampler is told before it starts to model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of some values, as a sampler sees it.
+    """The result of a trial, as a sampler sees it.
 
     Attributes:
-        gains: by objective, in one order; more is better.
-        violations: by requirement, in one order; above 0 is missed.
+        gains: by objective, always in the same order; more is better.
+        violations: by requirement, always in the same order; above 0 means missed.
     """
 
     gains: Sequence[float]
@@ -40,19 +40,19 @@ class Outcome:
 
 
 class Sampler:
-    """Asks for values of domains, several at a time, and learns from what came of them.
+    """Proposes values of domains, several at a time, and learns from their results.
 
-    Every domain is asked for, also one that an alternative leaves idle: what trials do not have in common Optuna draws
-    at random.
+    Every domain gets a value, even one that the chosen alternative does not use: Optuna draws parameters that trials do
+    not have in common at random.
 
     Args:
-        domains: what is open.
+        domains: the open values.
         objectives: how many.
         kind: `tpe` (Ozaki et al. 2020) or `random`.
-        seed: of everything that is drawn.
+        seed: of all random draws.
 
     Attributes:
-        kind: as above.
+        kind: see above.
     """
 
     def __init__(self, domains: Sequence[Domain], *, objectives: int, kind: str, seed: int) -> None:
@@ -63,29 +63,29 @@ class Sampler:
 
     @property
     def learns(self) -> bool:
-        """Whether it models what it is told."""
+        """Whether it models the results."""
         return self.kind != RANDOM
 
     def propose(self, values: Values) -> None:
-        """Asks for these values next; what they leave out is drawn."""
+        """Makes these values the next trial; values that they leave out are drawn."""
         with quiet_optuna():
             self._study.enqueue_trial(
                 {domain.path: values[domain.path] for domain in self._domains if domain.path in values}
             )
 
     def ask(self, count: int) -> list[Values]:
-        """Values for so many trials, which are open until they are told."""
+        """Values for `count` trials, which stay open until their results are told."""
         with quiet_optuna():
             trials = [self._study.ask() for _ in range(count)]
-            found = [{domain.path: _suggest(trial, domain) for domain in self._domains} for trial in trials]
+            values = [{domain.path: _suggest(trial, domain) for domain in self._domains} for trial in trials]
         if self.learns:
             self._open += trials
-        return found
+        return values
 
     def tell(self, outcomes: Sequence[Outcome | None]) -> None:
-        """Tells what came of the open trials, in the order in which they were asked for; None where nothing did.
+        """Reports the results of the open trials, in the order in which they were asked for; None for a failed one.
 
-        One that does not learn does not listen: what it is asked for need not wait for what came of the last.
+        A sampler that does not learn ignores them, so the next ask need not wait for them.
         """
         if not self.learns:
             return
@@ -101,7 +101,7 @@ class Sampler:
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Optuna logs errors alone, and does not warn of what is new in it; afterwards it is as talkative as it was."""
+    """Optuna logs only errors and gives no warnings on experimental features; its settings are restored afterwards."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -115,7 +115,7 @@ def quiet_optuna() -> Iterator[None]:
 def _sampler(kind: str, *, seed: int) -> optuna.samplers.BaseSampler:
     if kind == RANDOM:
         return optuna.samplers.RandomSampler(seed=seed)
-    # What is in flight counts as bad meanwhile, so that the next ask goes elsewhere.
+    # Running trials count as bad meanwhile, so that the next ask goes elsewhere.
     return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=START_UP)
 
 
@@ -126,4 +126,4 @@ def _suggest(trial: Trial, domain: Domain) -> Any:
         step = int(domain.step or 1)
         return trial.suggest_int(domain.path, int(domain.low), int(domain.high), log=domain.log, step=step)
     value = trial.suggest_float(domain.path, domain.low, domain.high, log=domain.log, step=domain.step)
-    return round(value, 10) if domain.step else value  # 0.1 + 2 * 0.1 is 0.3 for everybody
+    return round(value, 10) if domain.step else value  # so that 0.1 + 2 * 0.1 is exactly 0.3

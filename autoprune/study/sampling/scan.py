@@ -1,4 +1,4 @@
-"""The scan: looks by the thousand at what needs no training, a batch at a time, until they find no more."""
+"""The scan: thousands of looks at untrained recipes, batch by batch, until they find nothing more."""
 
 from __future__ import annotations
 
@@ -21,51 +21,51 @@ from autoprune.study.sampling.niches import Niches
 from autoprune.study.sampling.sampler import RANDOM, TPE, Sampler, Values
 
 BATCH = 10
-"""Looks that are asked for together; more for a large cluster, see `Lookout.together`. TPE is not asked for those, as
-it takes longer than they do …"""
+"""Looks that are requested together; more on a large cluster, see `Lookout.together`. Such large batches are not drawn
+by TPE, which would take longer than the looks …"""
 
 UNDER_WAY = 2
-"""… and they come as so many batches at a time, so that the next is there when the last looks of one are awaited."""
+"""… and are split into so many batches in flight: when the last looks of one are awaited, the next is there."""
 
 ALONE = 20
-"""Looks for which a sampler is asked alone; then half of each batch are neighbours of what was found …"""
+"""The sampler alone chooses so many looks; after that, half of each batch are neighbours of the front …"""
 
 MODELLED = 300
-"""… and from so many on all are: Optuna's TPE models what pays, and an ask takes longer than a look by then."""
+"""… and from so many looks on, all are: by then an ask of Optuna's TPE takes longer than a look."""
 
 MOST_LOOKS = 3000
-"""Looks of a scan, at most, where nobody says how many."""
+"""The default limit on the looks of a scan."""
 
 FEWEST = 20
-"""Batches that are looked at in any case before a scan ends …"""
+"""A scan takes at least so many batches …"""
 
 HOPEFUL = 90
-"""… and while nothing meets the requirements."""
+"""… or so many while nothing meets the requirements."""
 
 SMALL = 200
-"""A space of no more untrained recipes is looked at whole."""
+"""If a space has no more untrained recipes, all of them are looked at."""
 
 CARRIED = 10
-"""Looks of the front that are taken again with each further dense model."""
+"""At most so many looks of the front are repeated with each further dense model."""
 
 BASE = Domain(path="base", kind="int")
-"""Which of the dense models."""
+"""The index of a dense model."""
 
 
 class Scan:
-    """Looks at untrained recipes of a space: of the first dense model, and of others once they are there.
+    """Looks at untrained recipes of a space: of the first dense model, and of the others once they are trained.
 
     Args:
-        choices: what is open.
+        choices: the open values of the space.
         lookout: takes the looks.
-        drawn: whether all values are drawn, and nothing is learned.
-        seed: of everything that is drawn.
-        most: looks that are asked for with the first dense model, and as many again once there are others, at most.
-        whole: whether so many are asked for in any case; else until they find no more.
+        drawn: whether all values are drawn at random, without learning.
+        seed: of all random draws.
+        most: limit on looks with the first dense model, and again on those after other dense models have joined.
+        whole: whether to take `most` looks in any case; otherwise the scan ends when they find nothing more.
 
     Attributes:
         begun: whether it has begun.
-        done: whether it has come to its end, as far as there are dense models.
+        done: whether it has ended by itself, with the dense models that it has.
     """
 
     def __init__(
@@ -83,28 +83,29 @@ class Scan:
         self._most, self._whole = most, whole
         self._bases = choices.bases[:1]
         self._domains = list(choices.cuts)
-        self._asked: set[str] = set()  # digests of recipes
-        self._digests: dict[tuple[tuple[str, Any], ...], str] = {}  # by values: neighbours are drawn again and again
-        self._taken: dict[str, Values] = {}  # what decides the looks of this scan, by their keys
+        self._requested: set[str] = set()  # digests of recipes
+        self._digests: dict[tuple[tuple[str, Any], ...], str] = {}  # by values; neighbours repeat often
+        self._values_of_key: dict[str, Values] = {}  # the values of this scan's looks, by key
         self._niches = Niches(choices.cuts, lookout.promises, seed=seed)
         self._growth = Growth()
-        self._left = most  # looks that may still be asked for
-        self._due: list[Values] = []  # what is looked at in any case
+        self._left = most  # looks that may still be requested
+        self._pending: list[Values] = []  # values to look at in any case
         together = lookout.together(BATCH, most=most)
         self._many = together > BATCH
         self._batch, self._at_once = (together // UNDER_WAY, UNDER_WAY) if self._many else (together, 1)
         self.begun = self.done = False
 
     def run(self, starts: Iterable[Mapping[str, Any]], *, until: Deadline, joined: bool = False) -> None:
-        """Looks until no more is found, or the time is over; what is known already costs nothing.
+        """Takes looks until they find nothing more, or the time is over; known looks cost nothing.
 
         Args:
-            starts: recipes that it begins with, as far as they lie within the space.
-            joined: whether other dense models are to join it: then it stops for them after `MODELLED` looks.
+            starts: recipes to begin with; those outside the space are skipped.
+            until: when the time is over.
+            joined: whether other dense models will join; then it stops for them after `MODELLED` looks.
         """
         self.begun, grid = True, self._grid
         if grid is not None:
-            self._due = grid
+            self._pending = grid
             self.go_on(until=until)
             return
         values = [values for recipe in [{}, *starts] if (values := self._choices.values(recipe)) is not None]
@@ -112,78 +113,82 @@ class Scan:
         self._search(values, most, modelled=0 if self._many else MODELLED, until=until)
 
     def go_on(self, *, until: Deadline) -> None:
-        """Goes on where its time was over."""
+        """Continues a scan that ran out of time."""
         if self.done:
             return
-        self.done = None not in self._look(self._due, until)
+        self.done = None not in self._look(self._pending, until)
         if self.done and self._grid is None:
             self._search([], self._left, modelled=0, until=until)
 
     def widen(self, bases: Sequence[Values], *, until: Deadline) -> None:
-        """Goes on with other dense models beside the first: what stands for the front is looked at with each of them.
+        """Continues with further dense models: looks that represent the front are repeated with each of them.
 
         Args:
-            bases: their settings.
+            bases: settings of the further dense models.
+            until: when the time is over.
         """
         front, self.done = self._lookout.promises.thinned([look for look, _ in self._niches.front], CARRIED), False
-        others = range(len(self._bases), len(self._bases) + len(bases))
+        indices = range(len(self._bases), len(self._bases) + len(bases))
         self._bases = [*self._bases, *bases]
         self._domains = [*self._choices.cuts, dataclasses.replace(BASE, high=len(self._bases) - 1)]
         grid = self._grid
-        carried = grid or [self._taken[look.key] for look in front] or [self._untouched]
-        self._due = [{**values, BASE.path: at} for at in others for values in carried]
-        self._left = max(0, self._most - len(self._due))
+        carried = grid or [self._values_of_key[look.key] for look in front] or [self._untouched]
+        self._pending = [{**values, BASE.path: at} for at in indices for values in carried]
+        self._left = max(0, self._most - len(self._pending))
         self.go_on(until=until)
 
     def _search(self, starts: Sequence[Values], most: int, *, modelled: int, until: Deadline) -> None:
-        """Asks for batches until there is no time for a look that is not known; known ones take none.
+        """Requests batches until they find nothing more, or there is no time for a new look; known looks take no time.
 
         Args:
-            modelled: looks of these for which a sampler that learns is asked.
+            starts: values to begin with.
+            most: at most so many looks.
+            modelled: how many of these a learning sampler chooses.
+            until: when the time is over.
         """
         self.done = over = False
-        sampler, near = self._sampler(TPE if modelled else RANDOM), Neighbours(self._domains, seed=self._seed)
+        sampler, neighbours = self._sampler(TPE if modelled else RANDOM), Neighbours(self._domains, seed=self._seed)
         for start in starts:
             sampler.propose(start)
         taken, self._growth = 0, Growth()
-        coming: deque[tuple[list[Values], Batch]] = deque()
+        in_flight: deque[tuple[list[Values], Batch]] = deque()
         while True:
-            while taken < most and not self._still and len(coming) < self._at_once and not over:
+            while taken < most and not self._has_converged and len(in_flight) < self._at_once and not over:
                 if taken and taken == modelled:
                     sampler = self._sampler(RANDOM)
                 count = min(self._batch, most - taken)
                 share = count if taken >= modelled else count // 2 if taken >= ALONE else 0
-                values = _values(sampler, count, near=self._near(near, share))
+                values = _values(sampler, count, near=self._near(neighbours, share))
                 taken += count
-                coming.append((values, self._ask(values, until)))
-            if not coming:
+                in_flight.append((values, self._ask(values, until)))
+            if not in_flight:
                 break
-            values, batch = coming.popleft()
+            values, batch = in_flight.popleft()
             looks = self._wait(values, batch)
             over = over or None in looks
             if not over:
                 sampler.tell([self._lookout.outcome(look) for look in looks])
                 self._growth.add(self._lookout.promises)
                 self._left -= len(values)
-        self.done = self._left <= 0 or self._still
+        self.done = self._left <= 0 or self._has_converged
 
     @property
     def _grid(self) -> list[Values] | None:
-        """All cuts, where they are few."""
+        """All values of the cuts, if they are few."""
         return self._choices.grid(min(SMALL, self._most))
 
     @property
     def _untouched(self) -> Values:
-        """What decides the dense model itself, with something for what is idle then."""
-        said = self._choices.values({}) or {}
-        return {domain.path: said.get(domain.path, domain.ends()[0]) for domain in self._choices.cuts}
+        """The values of the dense model itself, with arbitrary ones for parameters that it does not use."""
+        given = self._choices.values({}) or {}
+        return {domain.path: given.get(domain.path, domain.ends()[0]) for domain in self._choices.cuts}
 
     @property
     def _nearest(self) -> list[Values]:
-        """Of what misses the requirements by least, the largest last."""
+        """The values of the looks that miss the requirements by least, the largest last."""
         nearest = self._lookout.promises.nearest()
-        mine = [look for look in nearest if look.key in self._taken and not look.epochs][:CARRIED]
-        return [self._taken[look.key] for look in sorted(mine, key=lambda look: look.size_bytes)]
+        untrained = [look for look in nearest if look.key in self._values_of_key and not look.epochs][:CARRIED]
+        return [self._values_of_key[look.key] for look in sorted(untrained, key=lambda look: look.size_bytes)]
 
     def _sampler(self, kind: str) -> Sampler:
         objectives = len(self._lookout.promises.objectives)
@@ -191,7 +196,7 @@ class Scan:
         return Sampler(self._domains, objectives=objectives, kind=kind, seed=self._seed)
 
     def _near(self, neighbours: Neighbours, count: int) -> list[Values]:
-        """Neighbours of the front, or of the nearest where nothing holds, that were not asked for; at most so many."""
+        """Up to `count` new neighbours of the front or, if nothing is feasible, of the nearest looks."""
         nearest = [] if self._niches.front else self._nearest
         if self._drawn or not count or not (nearest or self._niches.front):
             return []
@@ -199,15 +204,15 @@ class Scan:
             lambda: neighbours.of(nearest or [values for _, values in self._niches.drawn()]),
             count,
             key=self._digest,
-            known=self._asked,
+            known=self._requested,
         )
 
     def _digest(self, values: Values) -> str:
-        """Of the recipe that some values decide."""
-        drawn = tuple(sorted(values.items()))
-        if drawn not in self._digests:
-            self._digests[drawn] = digest(self._recipe(values))
-        return self._digests[drawn]
+        """The digest of the recipe that values lead to."""
+        items = tuple(sorted(values.items()))
+        if items not in self._digests:
+            self._digests[items] = digest(self._recipe(values))
+        return self._digests[items]
 
     def _recipe(self, values: Values) -> Recipe:
         return self._choices.recipe({**values, **self._bases[values[BASE.path]]})
@@ -217,26 +222,26 @@ class Scan:
 
     def _ask(self, values: Sequence[Values], until: Deadline) -> Batch:
         recipes = [self._recipe({BASE.path: 0, **one}) for one in values]
-        self._asked |= {digest(recipe) for recipe in recipes}
+        self._requested |= {digest(recipe) for recipe in recipes}
         return self._lookout.ask(recipes, until=until)
 
     def _wait(self, values: Sequence[Values], batch: Batch) -> list[Look | None]:
         looks = self._lookout.wait(batch)
         for look, one in zip(looks, values, strict=True):
-            if look is not None and look.key not in self._taken:
-                self._taken[look.key] = {BASE.path: 0, **one}
-                self._niches.add(look, self._taken[look.key])
+            if look is not None and look.key not in self._values_of_key:
+                self._values_of_key[look.key] = {BASE.path: 0, **one}
+                self._niches.add(look, self._values_of_key[look.key])
         return looks
 
     @property
-    def _still(self) -> bool:
-        """Whether no more is found."""
+    def _has_converged(self) -> bool:
+        """Whether the looks find nothing more."""
         volumes = self._growth.volumes
         return not self._whole and self._growth.is_over(FEWEST if volumes and volumes[-1] else HOPEFUL)
 
 
 def _values(sampler: Sampler, count: int, *, near: Sequence[Values]) -> list[Values]:
-    """So many values, of which some are given. A sampler that learns is to know of these as well."""
+    """`count` values: the given neighbours, then the sampler's. A learning sampler is told about the neighbours too."""
     if not sampler.learns:
         return [*near, *sampler.ask(count - len(near))]
     for values in near:

@@ -1,1 +1,1 @@
-"""Several drivers of one study, on one machine or several: who works at what, and where that is written."""
+"""Several drivers of one study, on one machine or several: who does which work, and where that is recorded."""

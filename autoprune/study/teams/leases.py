@@ -1,7 +1,7 @@
-"""Several drivers of one study: who does what stands in PostgreSQL, as leases that end where they are not renewed.
+"""Several drivers of one study: who does which work is recorded in PostgreSQL, as leases that end unless renewed.
 
-What is found lies in the study's folder, which all of them reach; the database holds no more than who does what, and
-whose turn it is to write. So a lease that ends too early costs work done twice, and nothing else.
+Results lie in the study's folder, which all drivers can reach; the database holds only who does which work, and whose
+turn it is to write. So a lease that ends too early only causes work to be done twice.
 
 Leases: Gray & Cheriton 1989, "Leases: an efficient fault-tolerant mechanism for distributed file cache consistency".
 """
@@ -26,25 +26,25 @@ from autoprune.record.storage import without_password
 from autoprune.study.teams.team import Team
 
 LEASE_S = 30.0
-"""Seconds after which the work of a driver that is heard of no more is somebody else's."""
+"""Seconds after which the work of a silent driver may be taken over."""
 
 RENEWED = 5
-"""Times that a lease is renewed before it would end."""
+"""How often a lease is renewed within `LEASE_S`."""
 
 WAIT_S = 0.1
-"""Between two looks at whether others are done."""
+"""Seconds between two checks whether others are done."""
 
 TRIES = 4
-"""Times that a database is asked which does not answer."""
+"""Attempts to query a database that does not answer."""
 
 DRIVING = "driving"
-"""The work that every driver of a study has claimed from its beginning to its end, each under its own name."""
+"""The piece of work that every driver of a study holds from start to end, each under its own name."""
 
 IDENTITY = "shared"
-"""A file in the study's folder, by which drivers see that they share it."""
+"""A file in the study's folder that shows drivers that they share the folder."""
 
 LOCK = "SELECT pg_advisory_xact_lock(%(lock)s)"
-"""Held until the transaction ends; whoever dies loses it with its connection."""
+"""Held until the transaction ends; a process that dies loses it with its connection."""
 
 TABLE = """
 CREATE TABLE autoprune_leases (
@@ -82,20 +82,20 @@ AND until >= clock_timestamp()"""
 
 
 class Leases(Team):
-    """The leases of one driver, renewed by a thread of their own until `close`.
+    """The leases of one driver, renewed by a thread until `close`.
 
     Args:
-        url: of the database, `postgresql://…`; what it leaves out is taken from libpq's variables and files.
-        folder: of the study. Its name is that of the study in the database.
+        url: of the database, `postgresql://…`; libpq's variables and files supply what it leaves out.
+        folder: of the study; its name identifies the study in the database.
 
     Raises:
-        AutopruneError: the database does not answer, or other drivers of the study have it in another folder.
+        AutopruneError: the database does not answer, or other drivers of the study use another folder.
     """
 
     def __init__(self, url: str, *, folder: Path) -> None:
         self._url, self._folder = url, folder
         name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._told = {
+        self._parameters = {
             "study": folder.name,
             "driver": name,
             "folder": _identity(folder),
@@ -115,7 +115,7 @@ class Leases(Team):
 
     @property
     def others(self) -> int:
-        """Drivers of the study beside this one."""
+        """The number of other drivers of the study."""
         return int(self._ask(OTHERS)[0][0])
 
     @property
@@ -133,7 +133,7 @@ class Leases(Team):
     @contextmanager
     def turn(self) -> Iterator[None]:
         assert not self._in_turn, "turns are not nested"
-        self._ask("SELECT")  # connects anew where that is needed
+        self._ask("SELECT")  # reconnects if needed
         try:
             with self._connected().transaction():
                 self._in_turn = True
@@ -148,11 +148,11 @@ class Leases(Team):
         time.sleep(WAIT_S)
 
     def close(self) -> None:
-        """Gives up whatever this driver has claimed."""
+        """Releases everything that this driver has claimed."""
         self._ended.set()
         if self._renewing.is_alive():
             self._renewing.join()
-        with suppress(AutopruneError):  # then it ends by itself
+        with suppress(AutopruneError):  # then the leases end by themselves
             self._ask(LEAVE)
         if self._connection is not None:
             self._connection.close()
@@ -164,9 +164,9 @@ class Leases(Team):
         self.close()
 
     def _join(self) -> None:
-        """Becomes one of the drivers; makes the table if nobody has."""
+        """Becomes one of the drivers; creates the table if needed."""
         with self.turn():
-            self._ask(LOCK, lock=_lock(""))  # others may make it for another study
+            self._ask(LOCK, lock=_lock(""))  # drivers of another study may create it too
             if self._ask("SELECT to_regclass('autoprune_leases')") == [(None,)]:
                 self._ask(TABLE)
             self._ask(LEAVE)
@@ -175,27 +175,27 @@ class Leases(Team):
 
     @property
     def _driving(self) -> str:
-        return f"{DRIVING} {self._told['driver']}"
+        return f"{DRIVING} {self._parameters['driver']}"
 
     def _claim(self, works: Sequence[str]) -> list[str]:
-        mine = {work for (work,) in self._ask(CLAIM, works=list(works))} if works else set()
-        return [work for work in works if work in mine]
+        granted = {work for (work,) in self._ask(CLAIM, works=list(works))} if works else set()
+        return [work for work in works if work in granted]
 
     def _refuse_other_folder(self) -> None:
         count, elsewhere = self._ask(OTHERS)[0]
         if elsewhere:
             raise AutopruneError(
-                f"study.storage: {count} other drivers of a study {self._folder.name!r} have it in another folder than "
-                f"{str(self._folder)!r}. Drivers of one study share its folder: name theirs with study.dir=…, or give "
-                "this study a name of its own (study.name=…)."
+                f"study.storage: {count} other drivers of a study {self._folder.name!r} use another folder than "
+                f"{str(self._folder)!r}. Drivers of one study share its folder: set study.dir=… to theirs, or give "
+                "this study another name (study.name=…)."
             )
 
     def _ask(self, query: str, **more: object) -> list[tuple[Any, ...]]:
-        """What a query finds. Within a turn it is a part of it; elsewhere a database that is starting is waited for."""
+        """The result of a query, as part of the current turn if there is one; otherwise it is retried if it fails."""
         for attempt in range(1, TRIES + 1):
             try:
                 with self._connected().transaction():
-                    cursor = self._connected().execute(query, {**self._told, **more})
+                    cursor = self._connected().execute(query, {**self._parameters, **more})
                     return cursor.fetchall() if cursor.description else []
             except psycopg.OperationalError as error:
                 if self._in_turn or attempt == TRIES:
@@ -211,10 +211,10 @@ class Leases(Team):
         return self._connection
 
     def _explained(self, error: psycopg.Error) -> AutopruneError:
-        said = " ".join(str(error).split())[:300]
+        message = " ".join(str(error).split())[:300]
         return AutopruneError(
-            f"study.storage: the database {without_password(self._url)!r} does not do what it is asked ({said}). "
-            "What is finished is kept; once it does, the same command goes on from here."
+            f"study.storage: the database {without_password(self._url)!r} cannot be used ({message}). "
+            "What is finished is kept; once it works, the same command goes on from here."
         )
 
     def _connect(self) -> psycopg.Connection[Any]:
@@ -222,35 +222,35 @@ class Leases(Team):
             self._url,
             autocommit=True,
             application_name="autoprune",
-            client_encoding="utf8",  # texts are texts, whatever the database was made for
+            client_encoding="utf8",  # whatever encoding the database has
             connect_timeout=10,
-            prepare_threshold=None,  # so that what pools connections will do
+            prepare_threshold=None,  # so that connection poolers work
         )
 
     def _renew(self) -> None:
-        """Says again and again that this driver is there; a database that does not answer is asked again."""
+        """Renews the leases regularly; if the database does not answer, tries again the next time."""
         connection: psycopg.Connection[Any] | None = None
         while not self._ended.wait(LEASE_S / RENEWED):
             with suppress(psycopg.Error):
                 if connection is None or connection.closed:
                     connection = self._connect()
-                connection.execute(RENEW, self._told)
-                connection.execute(CLAIM, {**self._told, "works": [self._driving]})  # if it was given up for dead
+                connection.execute(RENEW, self._parameters)
+                connection.execute(CLAIM, {**self._parameters, "works": [self._driving]})  # if it was taken for dead
         if connection is not None:
             connection.close()
 
 
 def _lock(study: str) -> int:
-    """The number of the lock of a study; of no study, that of the table."""
+    """The number of a study's lock; with an empty name, that of the table's lock."""
     digest = hashlib.blake2b(f"autoprune {study}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
 
 def _identity(folder: Path) -> str:
-    """What stands in a file of a folder, the same for all who reach it; made by whoever comes first."""
+    """The content of a file in the folder, the same for all who reach it; the first driver creates it."""
     path, draft = folder / IDENTITY, folder / f".{IDENTITY}-{secrets.token_hex(4)}"
     draft.write_text(f"{secrets.token_hex(16)}\n")
     with suppress(FileExistsError):
-        os.link(draft, path)  # whole or not at all, also on a file system of the network
+        os.link(draft, path)  # whole or not at all, even on a network file system
     draft.unlink()
     return path.read_text().strip()

@@ -1,4 +1,4 @@
-"""Who drives a study, by the database that it was given."""
+"""The drivers of a study, depending on its `study.storage`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from autoprune.study.teams.team import ALONE, Team
 
 @contextmanager
 def team_of(storage: str | None, folder: Path) -> Iterator[Team]:
-    """Who drives the study in a folder: this process alone, or those that share a database.
+    """The drivers of the study in a folder: this process alone, or those that share a database.
 
     Raises:
-        AutopruneError: psycopg is not installed, or the database does not do what it is asked.
+        AutopruneError: psycopg is not installed, or the database cannot be used.
     """
     if storage is None:
         yield ALONE
         return
     need("psycopg", "postgresql", "study.storage")
-    from autoprune.study.teams.leases import Leases  # here, because who does not use it need not have it
+    from autoprune.study.teams.leases import Leases  # imported here because psycopg is optional
 
     with Leases(storage, folder=folder) as leases:
         yield leases

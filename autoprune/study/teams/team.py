@@ -1,7 +1,7 @@
-"""Who drives a search: one process alone, or several that share its work and its folder.
+"""The drivers of a search: one process alone, or several that share its work and its folder.
 
-Drivers of one study ask for the same, since what is asked for follows from what is on record. Each piece of work goes
-to one of them; the others read from the record what came of it.
+All drivers of a study request the same work, since requests follow from the record. Each piece of work goes to one of
+them; the others read its result from the record.
 """
 
 from __future__ import annotations
@@ -13,48 +13,49 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from autoprune.deadline import NEVER, Deadline
 
 MEASURING = "measuring"
-"""The work of whoever times what was made, and of whoever verifies it: one of these at a time."""
+"""The piece of work that covers timing candidates and verifying them, so that only one driver does either at a time."""
 
 
 class Team(ABC):
-    """The drivers of a study, as one of them sees it. Pieces of work have names."""
+    """The drivers of a study, from the view of one of them. Pieces of work are identified by names."""
 
     @property
     @abstractmethod
     def sole(self) -> bool:
-        """Whether nobody else drives the study now."""
+        """Whether nobody else drives the study at the moment."""
 
     @abstractmethod
     def claim(self, works: Sequence[str], *, at_once: int) -> list[str]:
-        """Those of some pieces of work that are now this driver's, in their order; others will not do them.
+        """Claims pieces of work, so that other drivers will not do them; returns the claimed ones in their order.
 
         Args:
-            at_once: how many it takes at most, where others could do the rest.
+            works: names of the pieces.
+            at_once: how many to claim at most, if others could do the rest.
         """
 
     @abstractmethod
     def release(self, works: Sequence[str]) -> None:
-        """Gives up what was claimed: it is on record, or somebody else may do it."""
+        """Releases claims: the work is on record, or other drivers may do it."""
 
     @abstractmethod
     def turn(self) -> AbstractContextManager[object]:
-        """Within it no other driver writes into the study's folder."""
+        """A context in which no other driver writes to the study's folder."""
 
     @abstractmethod
     def wait(self) -> None:
-        """Lets some time pass in which others may get on."""
+        """Waits a moment for the others to make progress."""
 
     @contextmanager
     def alone(self, work: str, *, until: Deadline = NEVER) -> Iterator[bool]:
-        """Does a piece of work while nobody else does, waited for; gives False where the time was over before."""
-        mine = self.claim([work], at_once=1)
-        while not mine and until.left > 0:
+        """Waits for the claim on a piece of work and holds it meanwhile; yields False if the time was over before."""
+        claimed = self.claim([work], at_once=1)
+        while not claimed and until.left > 0:
             self.wait()
-            mine = self.claim([work], at_once=1)
+            claimed = self.claim([work], at_once=1)
         try:
-            yield bool(mine)
+            yield bool(claimed)
         finally:
-            self.release(mine)
+            self.release(claimed)
 
 
 class Alone(Team):

@@ -1,4 +1,4 @@
-"""A study in optuna-dashboard: a mirror of the archive that follows it and that nobody can change."""
+"""A study in optuna-dashboard: a read-only mirror that follows the archive."""
 
 from autoprune.views.dashboard.mirror import mirror
 from autoprune.views.dashboard.server import Dashboard, serve

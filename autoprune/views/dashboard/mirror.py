@@ -1,7 +1,7 @@
-"""The study for Optuna's eyes: every candidate of the archive is a trial.
+"""The study as an Optuna study: every candidate of the archive is a trial.
 
-It is made from the archive: candidates alone, no looks. The search keeps no study of Optuna's on disk, and Optuna 5
-writes constraints (`constraints:NAME`) where optuna-dashboard 0.21 does not look (`constraints`).
+It is made from the archive, without looks, because the search keeps no Optuna study on disk. Constraints are written
+twice: Optuna 5 stores them as `constraints:NAME`, but optuna-dashboard 0.21 reads `constraints`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from autoprune.views.intervals import ends
 from autoprune.views.marks import pickers
 
 MOST_CHOICES = 12
-"""So many different whole numbers are shown as choices; more are a range."""
+"""Up to so many different whole numbers are shown as choices; more become a range."""
 
 Params = dict[str, Any]
 
 
 def mirror(front: Front) -> optuna.Study:
-    """The study for Optuna's eyes, in memory: every candidate is a trial of the same number.
+    """The study as an Optuna study in memory: every candidate is a trial of the same number.
 
-    Trials are numbered without gaps: a number that no candidate has is a failed trial.
-    Values are those that the search measured; what was rejected is pruned. A candidate is feasible by
-    its constraints if and only if it is among `front.feasible`; what verification found is in the user attributes.
+    Optuna numbers trials without gaps, so a missing number becomes a failed trial. Values are the search's; rejected
+    candidates are pruned trials. A trial's constraints hold if and only if the candidate is in `front.feasible`. User
+    attributes hold the verified values.
 
     Raises:
         AutopruneError: optuna-dashboard is not installed.
@@ -80,28 +80,28 @@ def _trials(front: Front) -> Iterator[FrozenTrial]:
     params = _parameters(record.points)
     distributions = {name: _distribution([one[name] for one in params if name in one]) for name in _names(params)}
     attributes = _attributes(front)
-    # No candidate carries a time of day; the last change of the archive is when the last one came.
+    # Candidates have no time stamps; the last change of the archive is taken as the end of the last one.
     seconds = [point.candidate.seconds for point in record.points]
     end = datetime.datetime.fromtimestamp(record.archive.path.stat().st_mtime)
     start = end - datetime.timedelta(seconds=sum(seconds))
     number = 0
-    for point, said, spent in zip(record.points, params, seconds, strict=True):
+    for point, own_params, spent in zip(record.points, params, seconds, strict=True):
         for _ in range(number, point.number):
-            nothing = create_trial(state=TrialState.FAIL)
-            nothing.datetime_start = nothing.datetime_complete = start
-            yield nothing
+            missing = create_trial(state=TrialState.FAIL)
+            missing.datetime_start = missing.datetime_complete = start
+            yield missing
         number = point.number + 1
         values = _values(point, record.objectives)
         violations = front.requirements.violations(point.found)
-        # What was not measured cannot hold.
+        # A requirement on a reading that was not measured is violated.
         constraints = {item.text: violations.get(item.text, 1.0) for item in front.requirements.items}
         trial = create_trial(
             state=TrialState.COMPLETE if values else TrialState.PRUNED,
             values=values,
-            params=said,
-            distributions={name: distributions[name] for name in said},
+            params=own_params,
+            distributions={name: distributions[name] for name in own_params},
             user_attrs=attributes(point),
-            system_attrs={"constraints": list(constraints.values())},  # where optuna-dashboard looks
+            system_attrs={"constraints": list(constraints.values())},  # for optuna-dashboard
             constraints=constraints,
         )
         trial.datetime_start, start = start, start + datetime.timedelta(seconds=spent)
@@ -110,7 +110,7 @@ def _trials(front: Front) -> Iterator[FrozenTrial]:
 
 
 def _values(point: Point, objectives: Sequence[str]) -> list[float] | None:
-    """The objectives' values; None where there are none to judge: rejected, or timed on another machine alone."""
+    """The objectives' values; None if one is missing: rejected, or timed only on another machine."""
     if point.candidate.rejected or any(OBJECTIVES[name][0] not in point.found for name in objectives):
         return None
     values = coordinates(point.found, objectives)
@@ -118,7 +118,7 @@ def _values(point: Point, objectives: Sequence[str]) -> list[float] | None:
 
 
 def _attributes(front: Front) -> Callable[[Point], dict[str, Any]]:
-    """What people should see beside parameters and values, by candidate."""
+    """A function that returns the user attributes of a candidate."""
     record, requirements = front.record, front.requirements
     feasible = {point.number for point in front.feasible}
     on_front = {point.number for point in front}
@@ -131,7 +131,7 @@ def _attributes(front: Front) -> Callable[[Point], dict[str, Any]]:
     def attributes(point: Point) -> dict[str, Any]:
         candidate, number = point.candidate, point.number
         judged = candidate.rejected or _values(point, record.objectives)
-        found = {
+        facts = {
             "name": candidate.name,
             "recipe": candidate.summary or "dense",
             "feasible": "yes" if number in feasible else "no",
@@ -139,44 +139,44 @@ def _attributes(front: Front) -> Callable[[Point], dict[str, Any]]:
             "knee": "yes" if knee and number == knee.number else "",
             "picked by": ", ".join(picked_by.get(number, [])),
             "rejected": candidate.rejected,
-            "not judged": "" if judged else "an objective was not measured beside the baseline",
+            "not judged": "" if judged else "an objective was not measured on the baseline's machine",
             **{f"violation: {text}": by for text, by in requirements.violations(point.found).items()},
             **{f"{name} / baseline": point.found[name].ratio for name in names if name in point.found},
         }
         for name in names:
             if name in point.verified:
-                found |= _verified(name, point.verified[name])
-        found |= {"seconds": candidate.seconds, "again": record.command(point)}
-        return {key: value for key, value in found.items() if value != ""}
+                facts |= _verified(name, point.verified[name])
+        facts |= {"seconds": candidate.seconds, "again": record.command(point)}
+        return {key: value for key, value in facts.items() if value != ""}
 
     return attributes
 
 
 def _verified(name: str, reading: Reading) -> dict[str, Any]:
-    between = {f"verified {name}, interval": told} if (told := ends(reading)) else {}
-    return {f"verified {name} / baseline": reading.ratio, **between}
+    interval = {f"verified {name}, interval": text} if (text := ends(reading)) else {}
+    return {f"verified {name} / baseline": reading.ratio, **interval}
 
 
 def _parameters(points: Sequence[Point]) -> list[Params]:
-    """The leaves of every recipe by their paths.
+    """The parameters of every recipe by their paths.
 
-    What all trials say and a recipe made by hand does not is filled in: Optuna compares only the parameters that every
-    trial has, and the baseline, which has none, would leave nothing to compare.
+    Parameters that all trials have are filled in for the baseline and presets: Optuna compares only parameters that
+    every trial has, and the baseline has none.
     """
-    found = [dict(leaves(point.candidate.recipe)) for point in points]
-    trials = [said for said, point in zip(found, points, strict=True) if point.candidate.name == TRIAL]
+    params = [dict(leaves(point.candidate.recipe)) for point in points]
+    trials = [own for own, point in zip(params, points, strict=True) if point.candidate.name == TRIAL]
     everywhere = set.intersection(*map(set, trials)) if trials else set()
     for name in sorted(everywhere):
-        values = [said[name] for said in trials]
-        nothing = 0 if any(value == 0 for value in values) else UNSAID
-        if nothing == 0 or not isinstance(_distribution(values), FloatDistribution | IntDistribution):
-            for said in found:
-                said.setdefault(name, nothing)
-    return found
+        values = [own[name] for own in trials]
+        default = 0 if any(value == 0 for value in values) else UNSAID
+        if default == 0 or not isinstance(_distribution(values), FloatDistribution | IntDistribution):
+            for own in params:
+                own.setdefault(name, default)
+    return params
 
 
 def leaves(recipe: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a recipe by their paths; `method` has the name of what was chosen."""
+    """The values of a recipe by their paths; the value of `method` is the name of the chosen method."""
     for key, value in recipe.items():
         name = f"{path}{key}"
         if not isinstance(value, Mapping):
@@ -190,11 +190,11 @@ def leaves(recipe: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any
 
 
 def _names(params: Sequence[Params]) -> list[str]:
-    return list(dict.fromkeys(name for said in params for name in said))
+    return list(dict.fromkeys(name for own in params for name in own))
 
 
 def _distribution(values: Sequence[Any]) -> BaseDistribution:
-    """One that holds all the values that a parameter took: a range of numbers where there are many, or choices."""
+    """A distribution with all values of a parameter: a range if there are many numbers, otherwise choices."""
     distinct = list(dict.fromkeys((type(value), value) for value in values))
     kinds = {kind for kind, _ in distinct}
     numbers = [value for kind, value in distinct if kind in (int, float) and math.isfinite(value)]

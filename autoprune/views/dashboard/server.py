@@ -1,4 +1,4 @@
-"""The server: optuna-dashboard's application on the mirror, which follows the archive and which nobody can change."""
+"""The server: optuna-dashboard's application on a read-only mirror that follows the archive."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 STUDY = "/api/studies/0"
-"""Where the dashboard asks for a study; the mirror is the only one of its storage, so its id is 0."""
+"""The path at which the dashboard requests a study; the mirror is the only study of its storage, so its id is 0."""
 
 READ_ONLY = "This is a read-only mirror of an autoprune study: nothing is changed here."
 
 REST = 5
-"""While a search runs the mirror is not made again for so many times as long as it took to make: others work, too."""
+"""After making the mirror, wait so many times as long before making it again, to leave the processor to the search."""
 
 
 class Dashboard:
-    """A WSGI application: optuna-dashboard on the mirror, made anew when the archive has changed.
+    """A WSGI application: optuna-dashboard on the mirror, which is made again when the archive has changed.
 
     Args:
-        read: the front as it is on disk now.
-        archive: the file whose change is looked for.
+        read: reads the current front from disk.
+        archive: the file that is checked for changes.
 
     Raises:
         AutopruneError: optuna-dashboard is not installed.
@@ -53,7 +53,7 @@ class Dashboard:
         self._rests_until = 0.0
 
     def current(self) -> _Mirror:
-        """The mirror of the archive as it is now, or was a moment ago if making it takes long."""
+        """The current mirror of the archive, or a slightly older one if making it takes long."""
         with self._lock:
             state = self._archive.stat()
             seen = (state.st_mtime_ns, state.st_size)
@@ -70,17 +70,19 @@ class Dashboard:
         """Answers a request."""
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _answer(start_response, "403 Forbidden", {"reason": READ_ONLY})
-        found = self.current()
+        current = self.current()
         query = environ.get("QUERY_STRING", "")
         after = query.removeprefix("after=") if query else "0"
         if environ["PATH_INFO"].rstrip("/") == STUDY and after.isdecimal():
-            return _answer(start_response, "200 OK", {**found.detail, "trials": found.detail["trials"][int(after) :]})
-        return found.application(environ, start_response)
+            return _answer(
+                start_response, "200 OK", {**current.detail, "trials": current.detail["trials"][int(after) :]}
+            )
+        return current.application(environ, start_response)
 
 
 @dataclass(frozen=True)
 class _Mirror:
-    """The dashboard's application, and what it says of the study."""
+    """The dashboard's application, and its answer about the study."""
 
     application: WSGIApplication
     detail: dict[str, Any]
@@ -90,9 +92,9 @@ def serve(dashboard: Dashboard, *, host: str, port: int, ready: Callable[[str], 
     """Answers until Ctrl-C.
 
     Args:
-        dashboard: what answers.
+        dashboard: the application.
         host: address to listen on.
-        port: 0 takes any that is free.
+        port: 0 takes any free one.
         ready: called with the address to open.
 
     Raises:
@@ -100,7 +102,7 @@ def serve(dashboard: Dashboard, *, host: str, port: int, ready: Callable[[str], 
     """
 
     class Server(ThreadingMixIn, WSGIServer):
-        daemon_threads = True  # a browser that is still loading holds nothing up
+        daemon_threads = True  # a browser that is still loading does not block the end
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
     try:
@@ -112,12 +114,12 @@ def serve(dashboard: Dashboard, *, host: str, port: int, ready: Callable[[str], 
         ready(f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}/dashboard/studies/0")
         try:
             server.serve_forever()
-        except KeyboardInterrupt:  # the only way to end it, and a good one
+        except KeyboardInterrupt:  # the usual way to stop it
             return
 
 
 class _Quiet(WSGIRequestHandler):
-    """Says nothing of each request."""
+    """Does not log requests."""
 
     def log_message(self, format: str, *args: object) -> None:  # named as in its base
         pass
@@ -125,27 +127,23 @@ class _Quiet(WSGIRequestHandler):
 
 def _refused(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return (
-            f"--port {port} is taken on {host}; choose another, such as --port {port + 1}, or 0 for any that is free."
-        )
+        return f"--port {port} is in use on {host}; choose another, such as --port {port + 1}, or 0 for any free one."
     if error.errno == errno.EACCES:
-        return f"--port {port} is not for everybody; choose one from 1024, or 0 for any that is free."
-    return (
-        f"--host {host}: {error.strerror or error}; this machine alone is --host 127.0.0.1, all that reach it 0.0.0.0."
-    )
+        return f"--port {port} is reserved for the system; choose one from 1024 on, or 0 for any free one."
+    return f"--host {host}: {error.strerror or error}; 127.0.0.1 serves this machine only, 0.0.0.0 others too."
 
 
 def _detail(application: WSGIApplication, front: Front) -> dict[str, Any]:
-    """What the dashboard says of the study, with the front as its best trials.
+    """The dashboard's answer about the study, with the front as its best trials.
 
-    By itself it takes the best of all complete trials, feasible or not, and searches them anew for every request.
+    By default it takes the best of all complete trials, feasible or not, and computes them for every request.
     """
     environ: WSGIEnvironment = {"PATH_INFO": STUDY}
     setup_testing_defaults(environ)
     body = b"".join(application(environ, lambda *_: lambda _: None))
     detail: dict[str, Any] = json.loads(body)
     detail["best_trials"] = [detail["trials"][point.number] for point in front]
-    # A note of a trial would be kept in the study's attributes, which are copied whole whenever one is added.
+    # Stored notes of trials would be slow: Optuna copies all attributes of the study whenever one is added.
     for point in front.record.points:
         trial = detail["trials"][point.number]
         trial["note"] = {"version": 1, "body": trial_note(front, point, trial["user_attrs"])}

@@ -1,4 +1,4 @@
-"""The picture of a front: quality kept, against size and against latency. The one room that knows matplotlib."""
+"""The picture of a front: quality against size and latency. Only this package imports matplotlib."""
 
 from autoprune.views.front_png.figure import PANELS, front_figure, save
 

@@ -1,4 +1,4 @@
-"""The figure: two panels, and what is drawn into them."""
+"""The figure with its two panels."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PURPLE = "#a8437c"
-"""Darker than the palette's: its marks are thin."""
+"""Darker than the palette's purple, because the marks are thin."""
 
 INCHES, DPI = (8.0, 4.4), 200
-"""1600 pixels wide: sharp at half of that, where the smallest letters are 11 pixels high."""
+"""1600 pixels wide, to be sharp when shown at half of that; the smallest letters are then 11 pixels high."""
 
 PANELS = (
     ("size_bytes", "size: model bytes / baseline's (log scale)", "log"),
     ("latency_ms", "latency: ms of a request / baseline's", "linear"),
 )
-"""A reading, the label of its axis, and the axis' scale."""
+"""The reading of each panel, the label of its axis, and the scale."""
 
 CROWD, CROWDED = 500, (2.2, 0.4)
-"""More candidates than so many have marks of another size and opacity, or they cover everything."""
+"""Above so many candidates, marks have this size and opacity, so that they do not cover everything."""
 
 
 def front_figure(front: Front) -> Figure:
-    """Two panels: ratios of quality to the baseline against those of size (log) and of latency.
+    """Two panels: ratios of quality to the baseline against ratios of size (log) and of latency.
 
-    Where a candidate was verified it stands at its values on test data, filled; otherwise at those of the search,
-    hollow. The line joins the points of the front that no other one beats in the panel. Bars are the intervals of a
-    re-measurement; an arrow leads from where a point of the search's front was to where verification let it fall. What
-    a profile picks has a ring and, where there is room, its number; so has the knee. Faint dots behind all are looks.
+    Verified candidates are filled, at their values on test data; others are hollow, at the search's values. The line
+    joins the points of the front that no other beats in the panel. Bars are the intervals of a re-measurement. An arrow
+    leads from a fallen point's search values to its verified ones. Picks and the knee have a ring and, if there is
+    room, their number. Faint dots in the background are looks.
 
     Raises:
         AutopruneError: matplotlib is not installed.
@@ -74,7 +74,7 @@ def front_figure(front: Front) -> Figure:
     figure.suptitle(_title(front), fontsize=10)
     handles, names = left.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), fontsize=7.5, frameon=False)
-    figure.draw_without_rendering()  # labels look for room, so everything else must have its place
+    figure.draw_without_rendering()  # labels are placed where there is room, so everything else comes first
     for axes, (name, _, _) in zip((left, right), PANELS, strict=True):
         label(axes, front, drawn, name, em=DPI / 72 * 7.5)
     return figure
@@ -140,7 +140,7 @@ def _draw(axes: Axes, front: Front, drawn: Groups, name: str) -> None:
 
 
 def _draw_looks(axes: Axes, front: Front, promises: Promises) -> None:
-    """What was looked at, as far as the quality axis goes; a thin line joins the best."""
+    """Draws looks within the range of the quality axis; a thin line joins the best."""
     lowest, _ = axes.get_ylim()
     dots = [place for place in looks.places(looks.drawn(front), promises) if place[1] >= lowest]
     best = [place for place in looks.places(looks.edge(front, promises), promises) if place[1] >= lowest]
@@ -151,12 +151,12 @@ def _draw_looks(axes: Axes, front: Front, promises: Promises) -> None:
 
 
 def _mark(axes: Axes, xs: Sequence[float], ys: Sequence[float], **look: Any) -> None:
-    """Marks without a line."""
+    """Draws marks without a line."""
     axes.plot(xs, ys, linestyle="none", **look)
 
 
 def _draw_falls(axes: Axes, fallen: Sequence[Point], name: str) -> None:
-    """What fell: crossed where it came to be, hollow where it was, and an arrow between them."""
+    """Draws fallen points: hollow at the search's values, a cross at the verified ones, an arrow between them."""
     moved = [point for point in fallen if name in point.found and name in point.verified]
     if not moved:
         return
@@ -167,15 +167,15 @@ def _draw_falls(axes: Axes, fallen: Sequence[Point], name: str) -> None:
         axes.annotate("", end, xytext=start, arrowprops=arrow, zorder=3.5)
     for ends, group, mark, size in ((before, "before it fell", "o", 3.5), (after, "fell, test", "x", 5.0)):
         xs, ys = zip(*ends, strict=True)
-        look = {"marker": mark, "markersize": size, "markerfacecolor": "white"}  # crosses have no face
+        look = {"marker": mark, "markersize": size, "markerfacecolor": "white"}  # crosses cannot be filled
         _mark(axes, xs, ys, color=PURPLE, label=group, zorder=4.2, **look)
 
 
 def _draw_bars(axes: Axes, points: Sequence[Point], name: str, colour: str) -> None:
-    """Where a re-measurement falls in 95 cases of 100, of what was verified."""
+    """Draws the 95 % intervals of verified points."""
     placed = [point for point in points if name in point.verified]
-    told = "95 % of re-measurements" if colour == BLUE else "_"
-    bars = (("quality", name, axes.vlines, told), (name, "quality", axes.hlines, "_"))
+    legend = "95 % of re-measurements" if colour == BLUE else "_"
+    bars = (("quality", name, axes.vlines, legend), (name, "quality", axes.hlines, "_"))
     for along, across, draw, group in bars:
         spans = [
             (point.verified[across].ratio, *interval)
@@ -200,7 +200,7 @@ def _log_ticks(axes: Axes) -> None:
 
 
 def _unbeaten(points: Sequence[Point], name: str) -> list[Point]:
-    """The points that no other one beats in quality and the reading, by the reading."""
+    """The points that no other beats in quality and the reading, sorted by the reading."""
     placed = [point for point in points if name in point.known]
     compared = list(zip(*places(placed, name), strict=True))
     kept = [placed[at] for at in nondominated(compared, maximise=[False, True])]
@@ -208,7 +208,7 @@ def _unbeaten(points: Sequence[Point], name: str) -> list[Point]:
 
 
 def _frame(axes: Axes, drawn: Groups) -> int:
-    """Cuts the quality axis where only candidates beside the front lie below it; returns how many do."""
+    """Cuts off candidates far below the front from the quality axis; returns how many."""
     baseline, on_front, presets, fallen, others = drawn
     named = [point.known["quality"].ratio for point in (baseline, *on_front, *presets, *fallen)]
     rest = [point.known["quality"].ratio for point in others]

@@ -1,4 +1,4 @@
-"""Names beside the marks, where there is room for them."""
+"""Labels next to the marks, where there is room for them."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ SIDES: tuple[tuple[int, int, Literal["left", "right", "center"]], ...] = (
     (0, 1, "center"),
     (0, -1, "center"),
 )
-"""Where a label may stand beside its mark: direction in x and y, alignment."""
+"""The possible sides of a label: direction in x and y, alignment."""
 
 
 Place = tuple[float, float]
 
 
 def label(axes: Axes, front: Front, drawn: Groups, name: str, *, em: float) -> None:
-    """Names the baseline, the presets and what is picked, each on the side that is least crowded by marks.
+    """Labels the baseline, the presets and the picks, each on the side that is least crowded by marks.
 
-    A name that would cover another is left out; front.csv has them all.
+    A label that would cover another is left out; front.csv has all names.
 
     Args:
-        axes: everything else is drawn, and has its place.
-        drawn: what is drawn.
-        name: of the panel's reading.
+        axes: the panel, on which everything else is drawn.
+        drawn: the candidates on it.
+        name: the panel's reading.
         em: height of the letters, in pixels.
     """
     references = [drawn.baseline, *(one for one in front.record.points if one.number and one.candidate.name != TRIAL)]
@@ -56,18 +56,18 @@ def label(axes: Axes, front: Front, drawn: Groups, name: str, *, em: float) -> N
 def _free_side(
     axes: Axes, mark: Place, half: float, em: float, *, taken: list[Place], labels: list[tuple[float, float, float]]
 ) -> int | None:
-    """The side of a mark where a label crowds least; None where it would cover another on every side.
+    """The least crowded side of a mark for a label; None if it would cover another label on every side.
 
     Args:
-        mark: in pixels.
-        half: of the label's width.
-        taken: where marks are.
-        labels: middles and half widths of those that stand; the new one is added.
+        mark: position in pixels.
+        half: half of the label's width.
+        taken: positions of all marks.
+        labels: centres and half widths of the labels so far; the new one is added.
     """
     middles = [(mark[0] + dx * (half + 0.6 * em), mark[1] + dy * 1.1 * em) for dx, dy, _ in SIDES]
     crowds = [
         sum(abs(at[0] - other[0]) < half + em and abs(at[1] - other[1]) < em for other in taken)
-        + len(taken) * (at[0] - half < axes.bbox.x0 or at[0] + half > axes.bbox.x1)  # rather on a mark than cut off
+        + len(taken) * (at[0] - half < axes.bbox.x0 or at[0] + half > axes.bbox.x1)  # rather cover a mark
         for at in middles
     ]
     covers = [

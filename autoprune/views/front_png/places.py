@@ -1,4 +1,4 @@
-"""Where candidates stand, and in which groups they are drawn."""
+"""The groups in which candidates are drawn, and their coordinates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autoprune.views.layers import layers
 
 
 class Groups(NamedTuple):
-    """The baseline, the rest of the front, the presets beside it, what fell, and all others that have a quality."""
+    """The baseline, the rest of the front, other presets, fallen candidates, and all others with a quality."""
 
     baseline: Point
     on_front: list[Point]
@@ -21,14 +21,14 @@ class Groups(NamedTuple):
 
 
 def groups(front: Front) -> Groups:
-    """The candidates of a front's study as the picture draws them, each group in the order of numbers."""
-    found = layers(front)
-    others = sorted([*found["feasible"], *found["infeasible"]], key=lambda point: point.number)
-    return Groups(front.record.baseline, found["front"], found["presets"], found["fell"], others)
+    """The candidates of a front's study in the groups of the picture, each in the order of numbers."""
+    members = layers(front)
+    others = sorted([*members["feasible"], *members["infeasible"]], key=lambda point: point.number)
+    return Groups(front.record.baseline, members["front"], members["presets"], members["fell"], others)
 
 
 def places(points: Sequence[Point], name: str) -> tuple[list[float], list[float]]:
     """Ratios of a reading and of quality, of the points that have both."""
-    # What was timed on another machine than the baseline has no place among the latencies.
-    found = [point.known for point in points if name in point.known]
-    return [readings[name].ratio for readings in found], [readings["quality"].ratio for readings in found]
+    # Points that were timed on another machine than the baseline have no latency.
+    known = [point.known for point in points if name in point.known]
+    return [readings[name].ratio for readings in known], [readings["quality"].ratio for readings in known]

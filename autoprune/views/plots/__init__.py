@@ -1,4 +1,4 @@
-"""Plots of a front that can be pointed at, for the report and for notebooks. The one room that knows plotly.
+"""Interactive plots of a front, for the report and for notebooks. Only this package imports plotly.
 
     import autoprune
     from autoprune.views import plots
@@ -6,8 +6,8 @@
     plots.tradeoff(front, "size_bytes").show()      # also "latency_ms", "latency_ms.batch"
     plots.progress(front), plots.mattered(front), plots.slice_map(front)
 
-Each returns a `plotly.graph_objects.Figure`. Where a candidate was verified it is drawn filled, at its values on test
-data; otherwise hollow, at those of the search on validation data.
+Each returns a `plotly.graph_objects.Figure`. Verified candidates are drawn filled, at their values on test data, others
+hollow, at the search's values on validation data.
 """
 
 from autoprune.views.plots.look import script

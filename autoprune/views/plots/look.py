@@ -1,4 +1,4 @@
-"""What all plots share: the door to plotly, the layout, the values that a candidate is drawn at."""
+"""The base of all plots: the import of plotly, the layout, the values at which a candidate is drawn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def plotly() -> Any:
 
 
 def script() -> str:
-    """plotly.js, as plotly brings it along.
+    """The source of plotly.js, which comes with plotly.
 
     Raises:
         AutopruneError: plotly is not installed.
@@ -36,7 +36,7 @@ def script() -> str:
 
 
 def plain_layout(title: str) -> dict[str, Any]:
-    """What the layouts of all plots have in common."""
+    """The part of the layout that all plots share."""
     return {
         "template": "none",
         "title": {"text": title, "font": {"size": 15}, "x": 0.01},
@@ -48,16 +48,16 @@ def plain_layout(title: str) -> dict[str, Any]:
 
 
 def reading_of(point: Point, name: str) -> Reading | None:
-    """As verified, or as searched where the verification says nothing of it."""
+    """The verified reading, or the search's if there is none."""
     return point.known.get(name) or point.found.get(name)
 
 
 def or_none(reading: Reading | None) -> float | None:
-    """The ratio of a reading; None where there is none."""
+    """The ratio of a reading; None if there is none."""
     return None if reading is None or math.isnan(reading.ratio) else reading.ratio
 
 
 def ratio_of(point: Point, name: str) -> float:
-    """The ratio that a candidate is drawn at; nan where there is none."""
+    """The ratio at which a candidate is drawn; nan if there is none."""
     reading = reading_of(point, name)
     return math.nan if reading is None else reading.ratio

@@ -1,4 +1,4 @@
-"""How the search went, what mattered to it, and what the finalists lose where."""
+"""Plots of the progress of a search, of the parameters that mattered, and of the finalists' slices."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ FINALISTS = 40
 """Rows of the heat map at most; a longer front is thinned."""
 
 DEEP = 0.3
-"""A slice that lost or won this share of the baseline has the deepest colour of the heat map."""
+"""The loss or gain, as a share of the baseline, that has the deepest colour of the heat map."""
 
 
 def progress(front: Front) -> Figure:
     """Hypervolume of the front over the number of candidates, by the search's measurements.
 
-    `customdata` are the seconds of work after which each candidate was there.
+    `customdata` are the seconds of work until then.
 
     Raises:
         AutopruneError: plotly is not installed.
@@ -52,12 +52,12 @@ def progress(front: Front) -> Figure:
 
 
 def growth(front: Front) -> list[tuple[int, float, float]]:
-    """(candidates, seconds of work, hypervolume) wherever it grew, and at the end; by the search's measurements."""
+    """(candidates, seconds of work, hypervolume) whenever it grew, and at the end; by the search's measurements."""
     record, objectives = front.record, front.record.objectives
     feasible = {point.number for point in front.feasible}
     kept: list[dict[str, Reading]] = []
     seconds, volume = 0.0, 0.0
-    found = [(0, 0.0, 0.0)]
+    steps = [(0, 0.0, 0.0)]
     for count, point in enumerate(record.points, start=1):
         seconds += point.candidate.seconds
         if point.number in feasible and not any(beats(other, point.found, objectives) for other in kept):
@@ -65,15 +65,15 @@ def growth(front: Front) -> list[tuple[int, float, float]]:
             grown = hypervolume(kept, objectives, floor=front.floor)
             if grown > volume:
                 volume = grown
-                found.append((count, round(seconds, 1), volume))
-    return [*found, (len(record.points), round(seconds, 1), volume)]
+                steps.append((count, round(seconds, 1), volume))
+    return [*steps, (len(record.points), round(seconds, 1), volume)]
 
 
 def mattered(front: Front, most: int = 12) -> Figure:
     """Which parameters of the recipe explain quality, size and latency; see `autoprune.views.effects`.
 
     Args:
-        most: parameters shown: those that explain most of anything.
+        most: how many parameters are shown: those that explain most of any objective.
 
     Raises:
         AutopruneError: plotly is not installed.
@@ -104,7 +104,7 @@ def mattered(front: Front, most: int = 12) -> Figure:
 
 
 def slice_map(front: Front) -> Figure:
-    """Every slice of the finalists against the baseline's: vermilion lost, blue won, white as before.
+    """Every slice of the finalists relative to the baseline's: vermilion lost, blue gained, white unchanged.
 
     Raises:
         AutopruneError: plotly is not installed.
@@ -146,6 +146,6 @@ def slice_map(front: Front) -> Figure:
 
 
 def slices(front: Front) -> list[str]:
-    """The slices and perturbations that the study's metric was measured on, without the whole."""
+    """The slices and perturbations on which the study's metric was measured, without the whole."""
     known = front.record.baseline.candidate.latest().quality[front.record.metric]
     return [name for name in known if name != WHOLE]

@@ -1,4 +1,4 @@
-"""Quality against a cost."""
+"""The plot of quality against a cost."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 PURPLE = "#cc79a7"
-"""Of the same palette."""
+"""A colour of the same palette."""
 
 
 class Look(NamedTuple):
-    """How the candidates of a layer are drawn: mark, colour, size in pixels, opacity, and what the legend says."""
+    """How the candidates of a layer are drawn: mark, colour, size in pixels, opacity, text in the legend."""
 
     mark: str
     colour: str
@@ -37,12 +37,12 @@ class Look(NamedTuple):
 
     @property
     def hollow(self) -> bool:
-        """Whether what was not verified is drawn hollow; ticks and crosses have no face."""
+        """Whether candidates that are not verified are drawn hollow; ticks and crosses cannot be."""
         return self.mark not in ("line-ns", "x-thin")
 
 
 LOOKS = {
-    "rejected": Look("line-ns", GREY, 9, 0.9, "rejected early (not measured whole)"),
+    "rejected": Look("line-ns", GREY, 9, 0.9, "rejected early (not fully measured)"),
     "infeasible": Look("x-thin", GREY, 6, 0.75, "infeasible"),
     "feasible": Look("circle", SKY, 6, 0.8, "feasible, beaten"),
     "presets": Look("square", ORANGE, 9, 1.0, "presets"),
@@ -50,26 +50,26 @@ LOOKS = {
     "front": Look("circle", BLUE, 10, 1.0, "front"),
     "baseline": Look("diamond", BLACK, 12, 1.0, "baseline"),
 }
-"""By layer, see `autoprune.views.layers`."""
+"""The look of each layer, see `autoprune.views.layers`."""
 
 
 def tradeoff(front: Front, cost: str = "size_bytes") -> Figure:
     """Quality against a cost, both as ratios to the baseline; bars are 95 % intervals of a re-measurement.
 
-    What fell stands where the verification found it, with a line from where the search had seen it. Rejected
-    candidates were not measured whole: they are ticks in a strip of their own below the plot. Behind all of them, where
-    the cost is the size, faint dots are looks, which nobody measured, and a thin line joins the best of these.
+    Fallen candidates are at their verified values, with a line from the search's values. Rejected candidates were not
+    fully measured: they are ticks in a strip below the plot. If the cost is the size, faint dots in the background are
+    looks, which are not measurements, and a thin line joins the best of them.
 
     Args:
         cost: `size_bytes`, `vector_bytes`, `latency_ms` or `latency_ms.WORKLOAD`.
 
     Raises:
-        AutopruneError: plotly is not installed, or nothing called `cost` was measured.
+        AutopruneError: plotly is not installed, or `cost` was not measured.
     """
     go = plotly()
     if cost not in front.record.baseline.found:
         known = ", ".join(name for name in front.record.names if is_cost(name) and name != "memory_bytes")
-        raise AutopruneError(f"nothing called {cost!r} is measured as a cost; there are {known}.")
+        raise AutopruneError(f"cost {cost!r} is unknown; there are {known}.")
     members = layers(front)
     figure = go.Figure(layout=plain_layout(f"quality against {_label(cost)}"))
     range_ = _frame(members)
@@ -106,7 +106,7 @@ def tradeoff(front: Front, cost: str = "size_bytes") -> Figure:
 
 
 def _add_looks(figure: Figure, front: Front, promises: Promises) -> list[tuple[float, float]]:
-    """Draws looks and the line of the best; returns where these are."""
+    """Draws looks and the line through the best; returns the points of the line."""
     dots, edge = looks.places(looks.drawn(front), promises), looks.edge(front, promises)
     best = looks.places(edge, promises)
     for kind, at, style in (
@@ -148,7 +148,7 @@ def _add_line(
 
 
 def _add_points(figure: Figure, layer: str, points: Sequence[Point], cost: str, *, heights: Sequence[float]) -> None:
-    """The marks of a layer, with bars; what was rejected has no quality, and so neither a height nor its bar."""
+    """Draws the marks of a layer, with bars; rejected candidates have no quality, so no height and no bar for it."""
     look, rug = LOOKS[layer], layer == "rejected"
     figure.add_scatter(
         x=[ratio_of(point, cost) for point in points],
@@ -185,7 +185,7 @@ def _label(cost: str) -> str:
 
 
 def _bars(points: Sequence[Point], name: str) -> dict[str, Any]:
-    """The 95 % interval of what was verified, never below 0; nothing elsewhere, or where it says nothing."""
+    """Error bars: the 95 % intervals of verified readings, not below 0; none if an interval says nothing."""
     above, below = [], []
     for point in points:
         reading = point.verified.get(name)
@@ -209,7 +209,7 @@ def _hover(point: Point, cost: str) -> str:
 
 
 def _steps(front: Front, points: Sequence[Point], cost: str) -> list[tuple[float, float]]:
-    """The points of the front that no other beats in this plot, by the cost; the baseline among them if it is on it."""
+    """The points of the front (perhaps with the baseline) that no other beats in this plot, sorted by the cost."""
     if any(not point.number for point in front):
         points = [front.record.baseline, *points]
     places = [(ratio_of(point, cost), ratio_of(point, "quality")) for point in points]
@@ -217,16 +217,16 @@ def _steps(front: Front, points: Sequence[Point], cost: str) -> list[tuple[float
 
 
 def _falls(points: Sequence[Point], cost: str) -> list[tuple[float | None, float | None]]:
-    """From where the search saw each to where it was verified, with a gap after each."""
-    found: list[tuple[float | None, float | None]] = []
+    """Lines from the search's values to the verified ones, with a gap after each."""
+    line: list[tuple[float | None, float | None]] = []
     for point in points:
         before = (point.found[cost].ratio, point.found["quality"].ratio)
-        found += [before, (ratio_of(point, cost), ratio_of(point, "quality")), (None, None)]
-    return found
+        line += [before, (ratio_of(point, cost), ratio_of(point, "quality")), (None, None)]
+    return line
 
 
 def _frame(members: dict[str, list[Point]]) -> list[float]:
-    """The range of the quality axis, bars and all: cut where nothing lies below but what is beside the front."""
+    """The range of the quality axis, with bars: it cuts off feasible and infeasible candidates far below the front."""
     named = [point for layer in ("baseline", "front", "fell", "presets") for point in members[layer]]
     rest = [ratio_of(point, "quality") for layer in ("feasible", "infeasible") for point in members[layer]]
     bars, values = _bars(named, "quality"), [ratio_of(point, "quality") for point in named]
@@ -238,7 +238,7 @@ def _frame(members: dict[str, list[Point]]) -> list[float]:
 
 
 def _axis(title: str, values: Sequence[float], *, log: bool) -> dict[str, Any]:
-    """Logarithmic if asked to, or where some values are many times the others."""
+    """An x axis: logarithmic if `log`, or if the largest value is over four times the smallest."""
     low, high = min(values), max(values)
     axis: dict[str, Any] = {"title": {"text": title}, "zeroline": False, "ticksuffix": "x"}
     axis |= {"anchor": "free", "position": 0}  # below the strip of the rejected

@@ -1,12 +1,12 @@
-"""The report of a study: one HTML file that opens anywhere, offline, and answers to what one moves in it.
+"""The report of a study: one interactive HTML file that opens anywhere, offline.
 
-content.py   what the page knows, as plain data; sliders.py what one can move, commands.py what makes it again
-page.html    its skeleton; page.css its looks
-judge.js     the front and the pick under any limits, as `autoprune.fronts.front.Front` has them
-charts.js    the plots: fills the figures of `autoprune.views.plots` with what the limits leave
+content.py   the data of the page; sliders.py its movable limits, commands.py the commands to repeat its parts
+page.html    the structure of the page; page.css its style
+judge.js     the front and the pick under any limits, as `autoprune.fronts.front.Front` computes them
+charts.js    the plots: fills the figures of `autoprune.views.plots` with the candidates that meet the limits
 details.js   one candidate, the list of candidates
-sections.js  what does not move: verification, machines, what was missed, how to reproduce
-page.js      puts them together
+sections.js  the static sections: verification, machines, missed requirements, commands
+page.js      connects all of these
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from autoprune.views.headline import certainty, headline
 from autoprune.views.report.content import content
 
 SCRIPTS = ("judge.js", "charts.js", "details.js", "sections.js", "page.js")
-"""In the order in which they are run."""
+"""The scripts of the page, in the order in which they run."""
 
 
 def write(front: Front, to: str | os.PathLike[str] | None = None) -> Path:
@@ -40,7 +40,7 @@ def write(front: Front, to: str | os.PathLike[str] | None = None) -> Path:
 
     Raises:
         AutopruneError: plotly is not installed.
-        OSError: the file cannot be written; what was there stays.
+        OSError: the file cannot be written; an earlier one is left as it was.
     """
     path = front.record.folder / "report.html" if to is None else Path(to)
     html = page(front)
@@ -49,9 +49,9 @@ def write(front: Front, to: str | os.PathLike[str] | None = None) -> Path:
         path.write_text(html, encoding="utf-8")
         return path
     if path.exists():
-        path.open("a").close()  # who may not write to it may not replace it either
-    written = path.resolve()  # a link stays one
-    draft = written.with_name(f"{written.name}.tmp")  # a part of a page looks like a page
+        path.open("a").close()  # a file that must not be written to must not be replaced either
+    written = path.resolve()  # a link stays a link
+    draft = written.with_name(f"{written.name}.tmp")  # an incomplete page could be taken for a whole one
     try:
         draft.write_text(html, encoding="utf-8")
         draft.replace(written)
@@ -61,10 +61,10 @@ def write(front: Front, to: str | os.PathLike[str] | None = None) -> Path:
 
 
 def page(front: Front) -> str:
-    """The report as HTML that asks for nothing from anywhere.
+    """The report as HTML that loads nothing from anywhere.
 
-    What a study brings along (names, recipes, slices) is escaped where it stands as text, and packed where it is data,
-    so that none of it is ever read as HTML.
+    Texts of the study (names, recipes, slices) are escaped in the HTML and packed in the data, so a browser never reads
+    them as HTML.
 
     Raises:
         AutopruneError: plotly is not installed.
@@ -86,5 +86,5 @@ def page(front: Front) -> str:
 
 
 def _packed(text: str) -> str:
-    """As gzip in base64: a quarter of plotly's size, and without a character that HTML gives a meaning."""
+    """The text as gzip in base64: a quarter of plotly's size, and without characters that are special in HTML."""
     return base64.b64encode(gzip.compress(text.encode(), compresslevel=9, mtime=0)).decode()

@@ -1,4 +1,4 @@
-"""The commands that make each part of the page again."""
+"""The commands that repeat the parts of the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autoprune.views.report.sliders import page_name
 
 
 def commands(front: Front) -> dict[str, str]:
-    """What makes each part of the page again; `{number}` and `{limits}` are filled in by the page."""
+    """The command for each part of the page; the page fills in `{number}` and `{limits}`."""
     record = front.record
     return {
         "search": search_command(record),
@@ -25,23 +25,23 @@ def commands(front: Front) -> dict[str, str]:
 
 
 def verb_under(front: Front, verb: str, *looser: str) -> str:
-    """A verb under the limits that the front was made with.
+    """A verb under the limits of the front.
 
     Args:
-        looser: flags such as `--max size_bytes=0.5x`, instead of those on the same readings.
+        looser: flags such as `--max size_bytes=0.5x`, which replace those on the same readings.
     """
     added = [argument for flag in looser for argument in shlex.split(flag)]
-    taken = {_limited(front, shlex.split(flag)[-1]) for flag in looser}
+    replaced = {_limited(front, shlex.split(flag)[-1]) for flag in looser}
 
     def kept(limits: Iterable[str]) -> list[str]:
-        return [limit for limit in limits if _limited(front, limit) not in taken]
+        return [limit for limit in limits if _limited(front, limit) not in replaced]
 
     given = dataclasses.replace(front.limits, floors=kept(front.limits.floors), ceilings=kept(front.limits.ceilings))
     return front.record.verb(verb, *given.flags, *added)
 
 
 def _limited(front: Front, limit: str) -> str:
-    """What `ndcg@20=0.97x` is a limit on."""
+    """The reading that a limit such as `ndcg@20=0.97x` is on."""
     return page_name(front.record, limit.partition("=")[0])
 
 

@@ -1,7 +1,7 @@
-"""What the page of a report knows, as plain data: every candidate, the limits one can set, the figures, the texts.
+"""The data of a report's page: every candidate, the limits, the figures, the texts.
 
-Candidates stand in columns, in the order of their numbers. A candidate's place in them is its number as long as no
-number is missing; whatever names a candidate here, `points.number` apart, names its place.
+Candidates are stored in columns, in the order of their numbers. All references to a candidate, except `points.number`,
+are positions in these columns; they equal the numbers unless a number is missing.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from autoprune.views.report.commands import commands, verb_under
 from autoprune.views.report.sliders import costs, limits, page_name, page_names
 
 LISTED = 100
-"""Of what fell, at most so many are told one by one."""
+"""Fallen candidates that are listed, at most."""
 
 
 def content(front: Front) -> dict[str, Any]:
-    """Everything that the page shows or judges by; plain values, without nan."""
+    """All data of the page, as plain values without nan."""
     record = front.record
     places = {point.number: at for at, point in enumerate(record.points)}
     return {
@@ -47,7 +47,7 @@ def content(front: Front) -> dict[str, Any]:
         "figures": _figures(front),
         "looks": {
             "count": len(looks.others(front)),
-            "told": " ".join(looks.sentences(front)),
+            "text": " ".join(looks.sentences(front)),
         },
         "front": [places[point.number] for point in front],
         "letters": {str(places[number]): letters for number, letters in front.letters.items()},
@@ -61,7 +61,7 @@ def content(front: Front) -> dict[str, Any]:
 
 
 def _points(record: Record) -> dict[str, list[Any]]:
-    """Columns, a place a candidate."""
+    """The columns of candidates that are not readings."""
     candidates = [point.candidate for point in record.points]
     return {
         "number": [one.number for one in candidates],
@@ -80,29 +80,33 @@ def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[s
 
     Returns:
         baseline: value of each reading.
-        ratio: column by reading; what is judged by in full, the rest to five digits.
-        above: column by reading: from the ratio to the upper end of its 95 % interval; None where that is unknown, or
-            says nothing.
-        vague: by reading, the candidates whose interval says nothing.
-        compare: columns: what the front compares, more is better; None where an objective was not measured, or what was
-            measured is no number.
+        ratio: a column for each reading; exact if limits can apply to it, otherwise five digits.
+        above: a column for each reading: from the ratio to the upper end of its 95 % interval; None if that is unknown
+            or says nothing.
+        vague: for each reading, the candidates whose interval says nothing.
+        compare: columns of the values that the front compares, more is better; None if an objective was not measured
+            or is not finite.
     """
     exact = {"quality", *record.metrics[1:], "worst_slice", *costs(record)}
-    names, looked = page_names(record), [look(point) for point in record.points]
+    names, sides = page_names(record), [look(point) for point in record.points]
     needed = [OBJECTIVES[name][0] for name in record.objectives]
-    rows = [comparison(found, record.objectives) if all(name in found for name in needed) else [] for found in looked]
+    rows = [
+        comparison(readings, record.objectives) if all(name in readings for name in needed) else []
+        for readings in sides
+    ]
     compared = [row if all(map(math.isfinite, row)) else [] for row in rows]
     width = max(map(len, compared), default=0)
     digits = {name: 17 if name in exact else 5 for name in names}
     return {
-        "baseline": {name: _number(looked[0][name].value, 9) for name in names if name in looked[0]},
+        "baseline": {name: _number(sides[0][name].value, 9) for name in names if name in sides[0]},
         "ratio": {
-            name: [_number(found[name].ratio, digits[name]) if name in found else None for found in looked]
+            name: [_number(readings[name].ratio, digits[name]) if name in readings else None for readings in sides]
             for name in names
         },
-        "above": {name: [_above(found.get(name)) for found in looked] for name in names},
+        "above": {name: [_above(readings.get(name)) for readings in sides] for name in names},
         "vague": {
-            name: [at for at, found in enumerate(looked) if name in found and found[name].vague] for name in names
+            name: [at for at, readings in enumerate(sides) if name in readings and readings[name].vague]
+            for name in names
         },
         "compare": [[row[at] if row else None for row in compared] for at in range(width)],
     }
@@ -120,43 +124,43 @@ def _number(value: float, digits: int) -> float | None:
 
 
 def _slices(front: Front) -> list[dict[str, Any]]:
-    """The slices and perturbations of the metric: why each does not bind, by split; empty where it does."""
+    """The slices and perturbations of the metric, and why each does not bind, by split; empty if it binds."""
     record = front.record
     baseline = record.baseline
-    looks = {"found": baseline.candidate.latest()}
+    sides = {"found": baseline.candidate.latest()}
     if baseline.verified:
-        looks["tested"] = baseline.candidate.latest(VERIFY)
+        sides["tested"] = baseline.candidate.latest(VERIFY)
     return [
         {
             "name": slice_name,
             "reading": reading_name(record.metric, slice_name),
-            "loose": {side: _loose(measured, record.metric, slice_name) for side, measured in looks.items()},
+            "loose": {side: _loose(measured, record.metric, slice_name) for side, measured in sides.items()},
         }
         for slice_name in plots.slices(front)
     ]
 
 
 def _loose(baseline: Measurement, metric: str, slice_name: str) -> str:
-    """Why a slice does not bind; empty where it does, or was not measured."""
+    """Why a slice does not bind; empty if it binds, or was not measured."""
     if slice_name not in baseline.quality[metric] or slice_name in binding_slices(baseline, metric):
         return ""
     return phrases.why_idle(baseline, metric, slice_name)
 
 
 def _figures(front: Front) -> dict[str, Any]:
-    found = {name: plots.tradeoff(front, name) for name in costs(front.record)}
-    drawn = {"tradeoff": {name: json.loads(figure.to_json()) for name, figure in found.items()}}
+    tradeoffs = {name: plots.tradeoff(front, name) for name in costs(front.record)}
+    drawn = {"tradeoff": {name: json.loads(figure.to_json()) for name, figure in tradeoffs.items()}}
     for figure in drawn["tradeoff"].values():
-        for trace in figure["data"]:  # the page fills them from the columns: they change with the limits
+        for trace in figure["data"]:  # the page fills these from the columns, because they change with the limits
             if trace["meta"]["layer"] == "looks":
                 continue
             for key in ("x", "y", "text", "customdata", "error_x", "error_y"):
                 trace.pop(key, None)
             trace.get("marker", {}).pop("symbol", None)
-    made = {"progress": plots.progress(front), "slices": plots.slice_map(front)}
+    others = {"progress": plots.progress(front), "slices": plots.slice_map(front)}
     mattered = plots.mattered(front)
-    made |= {"mattered": mattered} if mattered.data else {}
-    return {**drawn, **{name: json.loads(figure.to_json()) for name, figure in made.items()}}
+    others |= {"mattered": mattered} if mattered.data else {}
+    return {**drawn, **{name: json.loads(figure.to_json()) for name, figure in others.items()}}
 
 
 def _falls(front: Front, places: Mapping[int, int]) -> dict[str, Any]:
@@ -188,11 +192,11 @@ def _infeasible(front: Front, places: Mapping[int, int]) -> dict[str, Any]:
 
 
 def _machines(record: Record) -> list[dict[str, Any]]:
-    """Every machine that measured: for which purposes, how many candidates, what is known of it."""
-    taken: dict[str, dict[str, int]] = {}
+    """Every machine that measured: its facts, and how many candidates it measured for which purpose."""
+    measured_on: dict[str, dict[str, int]] = {}
     for point in record.points:
         for measured in point.candidate.measurements:
-            counts = taken.setdefault(measured.machine, {})
+            counts = measured_on.setdefault(measured.machine, {})
             counts[measured.purpose] = counts.get(measured.purpose, 0) + 1
     return [
         {
@@ -200,5 +204,5 @@ def _machines(record: Record) -> list[dict[str, Any]]:
             "counts": counts,
             "facts": {str(key): str(value) for key, value in record.machines.get(name, {}).items()},
         }
-        for name, counts in taken.items()
+        for name, counts in measured_on.items()
     ]

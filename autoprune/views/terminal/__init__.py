@@ -1,4 +1,4 @@
-"""What people read in a terminal: progress, fronts, single candidates, comparisons."""
+"""Output for a terminal: progress, fronts, single candidates, comparisons."""
 
 from autoprune.views.terminal.candidate import print_point
 from autoprune.views.terminal.comparison import print_comparison

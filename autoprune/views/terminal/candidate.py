@@ -1,4 +1,4 @@
-"""One candidate: recipe, measurements, margins, and the command that makes it again."""
+"""One candidate: recipe, measurements, margins, and the command to repeat it."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from autoprune.views.terminal.pages import plain_table, say
 
 
 def print_point(console: Console, front: Front, point: Point, *, everything: bool = True) -> None:
-    """A candidate as it was measured, held against the requirements of a front.
+    """Prints the measurements of a candidate, and its margins to the requirements of a front.
 
     Args:
-        everything: whether the slices of all metrics are shown, or those of the main metric alone.
+        everything: whether the slices of all metrics are shown, or only those of the main metrics.
     """
     record, requirements, candidate = front.record, front.requirements, point.candidate
     say(console, f"candidate {candidate.number} of {record.name} ({candidate.name}, {candidate.key})", style="bold")
     recipe = yaml.safe_dump(candidate.recipe, sort_keys=False) if candidate.recipe else "the dense model\n"
     say(console, "\nrecipe\n" + "".join(f"  {line}\n" for line in recipe.splitlines()))
     if candidate.rejected:
-        say(console, f"rejected early, and not measured whole: {candidate.rejected}\n")
+        say(console, f"rejected early, not fully measured: {candidate.rejected}\n")
     before = record.baseline.candidate
     shown = [candidate.latest()]
     searched = candidate.beside(before, "search")
-    assert searched is not None, "whatever is archived was measured for the search"
+    assert searched is not None, "the search measured every archived candidate"
     _print_measurement(console, record, *searched, point.found, everything=everything)
     pair = candidate.beside(before, VERIFY)
     if pair is not None and point.verified:
@@ -46,8 +46,8 @@ def print_point(console: Console, front: Front, point: Point, *, everything: boo
     elif not candidate.rejected:
         say(console, f"\nnot verified on test data; verify it:\n  {phrases.verifying(front, point)}", style="yellow")
     if point.number:
-        told = legend([*point.found.values(), *point.verified.values()])
-        say(console, f"error is the standard error of the ratio; {told}", style="dim")
+        explained = legend([*point.found.values(), *point.verified.values()])
+        say(console, f"error is the standard error of the ratio; {explained}", style="dim")
     if not everything:
         whole = record.verb("show", str(candidate.number))
         console.print(
@@ -58,14 +58,14 @@ def print_point(console: Console, front: Front, point: Point, *, everything: boo
             ratios = ", ".join(f"{name} {phrases.ratio(timed.ratio)}" for name, timed in other.latency.items())
             where = f"for {phrases.PURPOSES[other.purpose]} on {phrases.machine(record, other.machine)}"
             say(console, f"also measured {where}: {ratios}")
-    # What asks for a share of the baseline asks nothing of the baseline itself.
+    # The baseline meets every requirement that is relative to it.
     items = [item for item in requirements.items if point.number or not item.relative]
     if items:
         console.print()
         console.print(_margins(items, point))
     if not candidate.rejected:
         console.print(f"\nartifact  {point.folder}", soft_wrap=True, highlight=False, markup=False)
-    console.print(f"\nmake it again\n  {record.command(point)}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"\nto repeat it\n  {record.command(point)}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _print_measurement(
@@ -73,41 +73,41 @@ def _print_measurement(
     record: Record,
     measured: Measurement,
     before: Measurement,
-    found: Mapping[str, Reading],
+    readings: Mapping[str, Reading],
     *,
     everything: bool,
 ) -> None:
     say(console, f"\nmeasurements for {phrases.PURPOSES[measured.purpose]}, on {before.split} data", style="bold")
     say(console, f"on {phrases.machine(record, measured.machine)}", style="dim")
     sliced = list(measured.quality) if everything else record.metrics
-    console.print(_measurements(before, measured, found, metrics=record.metrics, sliced=sliced))
+    console.print(_measurements(before, measured, readings, metrics=record.metrics, sliced=sliced))
 
 
 def _measurements(
     before: Measurement,
     measured: Measurement,
-    found: Mapping[str, Reading],
+    readings: Mapping[str, Reading],
     *,
     metrics: Sequence[str],
     sliced: Collection[str],
 ) -> Table:
-    """What was measured beside the baseline; of the baseline itself, the values."""
+    """A table of the measurement next to the baseline's; for the baseline, only the values."""
     itself = measured is before
     table = plain_table()
     for name in ("", "value") if itself else ("", "value", "baseline", "ratio", "±", "error"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     table.add_column("", ratio=1)
-    for row in measured_rows(measured, before, found):
+    for row in measured_rows(measured, before, readings):
         if row.kind is Kind.QUALITY and row.name != WHOLE and row.metric not in sliced:
             continue
-        told = [] if itself else [_value(row, row.before), *_against(row.reading)]
+        relative = [] if itself else [_value(row, row.before), *_against(row.reading)]
         if row.kind is Kind.QUALITY:
-            note = _slice_note(before, found, row.metric, row.name, main=row.metric in metrics, itself=itself)
+            note = _slice_note(before, readings, row.metric, row.name, main=row.metric in metrics, itself=itself)
         elif row.kind is Kind.LATENCY:
             note = _timing_note(measured.latency[row.name], row.reading, itself=itself)
         else:
             note = _bytes_note(row)
-        table.add_row(*(Text(text) for text in (_label(row), _value(row, row.value), *told, note)))
+        table.add_row(*(Text(text) for text in (_label(row), _value(row, row.value), *relative, note)))
     return table
 
 
@@ -132,7 +132,7 @@ def _against(reading: Reading | None) -> tuple[str, str, str]:
 
 
 def _slice_note(
-    before: Measurement, found: Mapping[str, Reading], name: str, slice_name: str, *, main: bool, itself: bool
+    before: Measurement, readings: Mapping[str, Reading], name: str, slice_name: str, *, main: bool, itself: bool
 ) -> str:
     """Whether a slice binds, and whether it is the one that lost most."""
     if slice_name == WHOLE:
@@ -143,23 +143,23 @@ def _slice_note(
         return f"does not bind, {phrases.why_idle(before, name, slice_name)}"
     if not main:
         return ""
-    worst = found.get("worst_slice")
-    lost = worst is not None and found[reading_name(name, slice_name)].ratio == worst.ratio
+    worst = readings.get("worst_slice")
+    lost = worst is not None and readings[reading_name(name, slice_name)].ratio == worst.ratio
     return "binds, the worst" if lost and not itself else "binds"
 
 
 def _bytes_note(row: Row) -> str:
     notes = {
-        "vector_bytes": f"of a million texts {phrases.byte_count(phrases.MILLION * row.value)}",
-        "folder_bytes": "all that lies in the folder: titles, ids, histories",
-        "history_bytes": "of the folder: histories, that users without a row are served from",
+        "vector_bytes": f"{phrases.byte_count(phrases.MILLION * row.value)} for a million texts",
+        "folder_bytes": "the whole folder, with titles, ids, histories",
+        "history_bytes": "part of the folder: histories, for users without a row",
     }
     return notes.get(row.name, "")
 
 
 def _timing_note(latency: Latency, timed: Reading | None, *, itself: bool) -> str:
     if timed is None:
-        return "the baseline was timed elsewhere"
+        return "the baseline was timed on another machine"
     p95 = f"p95 {latency.p95_ms / latency.median_ms * timed.value:.3f} ms{phrases.rate(latency, timed.value)}"
     if itself:
         return p95
@@ -169,17 +169,17 @@ def _timing_note(latency: Latency, timed: Reading | None, *, itself: bool) -> st
 
 
 def _margins(items: Sequence[Requirement], point: Point) -> Table:
-    """How far inside each limit the search's values, and the verified ones, are; and what is sure of the latter."""
+    """The margins of the search's and the verified values to each limit, and the bounds of the verified ones."""
     table = plain_table("requirements")
     table.add_column("")
-    looks = [("search", point.searched)] + [("verified", point.verified)] * bool(point.verified)
-    for name, _ in looks:
+    sides = [("search", point.searched)] + [("verified", point.verified)] * bool(point.verified)
+    for name, _ in sides:
         table.add_column(name)
     table.add_column("bound at 95 %", justify="right", no_wrap=True)
     table.add_column("")
     for item in items:
-        missed = any(item.reading in found and item.violation(found[item.reading]) > 0 for _, found in looks)
-        cells = [phrases.margin(item, found) for _, found in looks]
+        missed = any(item.reading in readings and item.violation(readings[item.reading]) > 0 for _, readings in sides)
+        cells = [phrases.margin(item, readings) for _, readings in sides]
         known = point.known.get(item.reading)
         sure = [phrases.bound(item, known), phrases.certainty(item, known)] if known else ["", ""]
         table.add_row(item.text, *cells, *sure, style="yellow" if missed else "")

@@ -1,4 +1,4 @@
-"""A front as a table, and below it all that has to be known to read it."""
+"""A front as a table, with its legend and notes."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from autoprune.views.rows import listed
 from autoprune.views.terminal.pages import WIDE, plain_table, print_table, say
 
 MOST = 20
-"""Points of a front that are shown without being asked for all."""
+"""Points of a front that are shown without --all."""
 
 MOST_FAINT = 4
-"""Points that lose more on a slice that does not bind, of which the slice is named."""
+"""Points with a loss on a slice too faint to bind that are named, at most."""
 
 MOST_FALLS = 8
-"""Points that fell that are named without being asked for all."""
+"""Fallen points that are named without --all."""
 
 MOST_LOOKS = 20
-"""Looks that are shown of those that were not made."""
+"""Looks that were not made and are shown, at most."""
 
 
 def print_front(console: Console, front: Front, *, sort: str = "quality", everything: bool = False) -> None:
-    """The front with what would be picked, or why it is empty.
+    """Prints the front with its picks, or why it is empty.
 
     Args:
-        sort: what the points are ordered by, as in `autoprune.views.order.ordered`.
-        everything: whether a long front is shown whole, and the looks after it.
+        sort: how the points are ordered, as in `autoprune.views.order.ordered`.
+        everything: whether all points of a long front are shown, and looks below it.
 
     Raises:
-        AutopruneError: nothing is called `sort`.
+        AutopruneError: there is no reading `sort`.
     """
     if len(front):
         _print_points(console, front, sort=sort, everything=everything)
@@ -55,13 +55,13 @@ def print_front(console: Console, front: Front, *, sort: str = "quality", everyt
 
 
 def _print_looks(console: Console, front: Front, promises: Promises) -> None:
-    """What looks promise and was not made, apart from all that was measured."""
-    found = looks.unmade(front, promises)
-    shown = sorted(promises.thinned(found, MOST_LOOKS), key=lambda look: -promises.gains(look)[0])
-    some = f", of which {len(shown)} are shown" * (len(shown) < len(found))
-    told = f"{len(found)} of their front were not made{some}" if found else "all of their front was made"
+    """Prints promising looks whose recipes were not made."""
+    left = looks.unmade(front, promises)
+    shown = sorted(promises.thinned(left, MOST_LOOKS), key=lambda look: -promises.gains(look)[0])
+    some = f", {len(shown)} of them are shown" * (len(shown) < len(left))
+    state = f"{len(left)} recipes on their front were not made{some}" if left else "all on their front were made"
     kind = "Closer looks" if promises is front.closer else "Looks"
-    say(console, f"\n{kind}, not measurements: {told}", style="bold")
+    say(console, f"\n{kind}, not measurements: {state}", style="bold")
     if shown:
         print_table(console, looks_table(front, promises, shown))
     for line in looks.sentences(front):
@@ -69,14 +69,14 @@ def _print_looks(console: Console, front: Front, promises: Promises) -> None:
 
 
 def looks_table(front: Front, promises: Promises, shown: Sequence[Look]) -> Table:
-    """What looks promise, and how far each was trained; they have no numbers, for those are of candidates."""
+    """A table of looks: promised values, and how far each was trained. Only candidates have numbers."""
     table = plain_table()
     table.add_column("recipe", ratio=1, min_width=12)
     for head in (f"{front.record.metric}\npromised", "size\npromised", "epochs\ntrained"):
         table.add_column(head, justify="right", no_wrap=True)
     for look in shown:
-        found = promises.readings(look)
-        cells = [phrases.cell(name, found, value=False) for name in ("quality", "size_bytes")]
+        readings = promises.readings(look)
+        cells = [phrases.cell(name, readings, value=False) for name in ("quality", "size_bytes")]
         cells.append(f"{look.epochs} of {look.of_epochs}" if look.of_epochs else phrases.NOTHING)
         table.add_row(*(Text(text) for text in (look.summary, *cells)))
     return table
@@ -84,33 +84,33 @@ def looks_table(front: Front, promises: Promises, shown: Sequence[Look]) -> Tabl
 
 def _print_points(console: Console, front: Front, *, sort: str, everything: bool) -> None:
     record = front.record
-    found = listed(front, sort=sort)[1:]
+    others = listed(front, sort=sort)[1:]
     say(console, f"{record.name}: {phrases.count(front)}. Required: {phrases.required(front)}.", style="bold")
     if (pick := front.pick()).number:
         say(console, headline(front))
         if alone := phrases.evidence(front, pick):
             say(console, alone)
     picks = front.picks()
-    shown = found if everything else thinned(front, found, picks)
+    shown = others if everything else thinned(front, others, picks)
     points, wide = [record.baseline, *shown], console.width >= WIDE
     print_table(console, front_table(front, points, picks=picks, sort=sort, wide=wide))
-    if len(shown) < len(found):
-        say(console, f"{len(shown)} of {len(found)} points are shown, spread over the front; --all shows all.")
+    if len(shown) < len(others):
+        say(console, f"{len(shown)} of {len(others)} points are shown, spread over the front; --all shows all.")
     for line in footer(front, points, picks=picks, wide=wide):
         say(console, line, style="dim")
     say_falls(console, front, everything=everything)
 
 
-def thinned(front: Front, found: Sequence[Point], picks: Mapping[str, Point | None]) -> list[Point]:
-    """At most `MOST` points that stand for all, in their order; picks and the knee are always among them."""
-    if len(found) <= MOST:
-        return list(found)
+def thinned(front: Front, points: Sequence[Point], picks: Mapping[str, Point | None]) -> list[Point]:
+    """At most `MOST` points that represent all, in their order; always with the picks and the knee."""
+    if len(points) <= MOST:
+        return list(points)
     kept = {point.number for point in [front.pick(), front.knee, *picks.values()] if point is not None}
-    kept &= {point.number for point in found}
+    kept &= {point.number for point in points}
     spread = [point.number for point in front.thinned(MOST) if point.number and point.number not in kept]
     room = min(MOST - len(kept), len(spread))
     kept |= {spread[at * len(spread) // room] for at in range(room)}
-    return [point for point in found if point.number in kept]
+    return [point for point in points if point.number in kept]
 
 
 def front_table(
@@ -120,10 +120,10 @@ def front_table(
 
     Args:
         points: the rows, the baseline first.
-        picks: what each profile would pick.
-        sort: what the points are ordered by; it has a column as well.
-        wide: whether there is room for absolute values and for the search's; without it only the baseline shows
-            values, and search values stand only where there are no verified ones.
+        picks: the pick of each profile.
+        sort: how the points are ordered; the reading gets a column.
+        wide: whether there is room for absolute values and the search's; otherwise only the baseline shows absolute
+            values, and only points that are not verified show search values.
     """
     metric, verified = front.record.metric, any(point.verified for point in points)
     others = shown_beside(front, sort)
@@ -156,7 +156,7 @@ def front_table(
 
 
 def _cells(front: Front, point: Point, others: Sequence[str], *, wide: bool, verified: bool) -> list[str]:
-    """The readings of a row; `?` stands behind what was not verified where others were."""
+    """The readings of a row; `?` follows values that are not verified if others are."""
     first, sure = not point.number, bool(point.verified)
     show = {"value": wide or first, "relative": wide or not first}
     unsure = " ?" if verified and not sure else ""
@@ -178,38 +178,38 @@ def _cells(front: Front, point: Point, others: Sequence[str], *, wide: bool, ver
 
 
 def shown_beside(front: Front, sort: str) -> list[str]:
-    """The readings with a column of their own: those of `Front.columns`, and what the points are ordered by."""
+    """The readings with a column of their own: those of `Front.columns`, and the one that sorts the points."""
     usual = {"quality", front.record.metric, "worst_slice", "size_bytes", "latency_ms", *OBJECTIVES}
     return [*front.columns, *([sort] if sort not in usual and sort not in front.columns else [])]
 
 
 def footer(front: Front, points: Sequence[Point], *, picks: Mapping[str, Point | None], wide: bool) -> list[str]:
-    """What has to be known to read the table."""
+    """The legend of the table."""
     record = front.record
-    pick = "pick is what the requirements prefer" + (", knee where the front bends most" if front.knee else "")
-    dense = "Row 0 is the dense model, as it was before, and x are ratios to it"
-    lines = [f"{dense}; worst is the group (slice) that lost most; {pick}."]
-    lines.append(f"Profiles, each under its own limits, pick: {phrases.picks(picks)}.")
+    pick = "pick is what the requirements prefer" + (", knee is where the front bends most" if front.knee else "")
+    dense = "Row 0 is the dense model; numbers with x are ratios to it"
+    lines = [f"{dense}; worst is the slice that lost most; {pick}."]
+    lines.append(f"Each profile picks, under its own limits: {phrases.picks(picks)}.")
     if any(point.verified for point in points[1:]):
         tested = " and ".join([", ".join(record.metrics), "worst slice"])
         shown = (reading for point in points for reading in point.verified.values())
-        lines.append(f"{tested} are on test data, latency is timed anew; {legend(shown)}")
+        lines.append(f"{tested} are on test data, latency was timed again; {legend(shown)}")
         if any(not point.verified for point in points):
-            lines.append("? is not verified: the search's own value, on validation data.")
+            lines.append("? marks a value that is not verified: the search's own, on validation data.")
     faint = [(point, beyond) for point in points if (beyond := record.beyond(point))]
     if faint:
         most = sorted(faint, key=lambda pair: pair[1][1])[:MOST_FAINT]
         named = ", ".join(f"#{point.number} keeps {phrases.ratio(ratio)} of {name}" for point, (name, ratio) in most)
-        lines.append(f"* loses more on a slice that is too faint in the baseline to bind: {named}.")
+        lines.append(f"* marks a larger loss on a slice that is too faint in the baseline to bind: {named}.")
     if wide:
-        lines.append("for sure: the ratio that the true one is not below, with 95 % confidence (one-sided).")
+        lines.append("for sure: lower bound of the true ratio, with 95 % confidence (one-sided).")
     if len(front.letters) > 1:
         lines.append("Points that share a letter cannot be told apart in quality.")
     return [*lines, phrases.machines(record)]
 
 
 def say_falls(console: Console, front: Front, *, everything: bool = False) -> None:
-    """A line for each point that the verification took from the front."""
+    """Prints a line for each point that fell in the verification."""
     falls = front.falls if everything else front.falls[:MOST_FALLS]
     for fall in falls:
         say(console, f"#{fall.point.number} fell when verified: it {fall.reason}", style="yellow")

@@ -1,4 +1,4 @@
-"""How all tables and texts stand on the page."""
+"""The layout of all tables and texts in a terminal."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rich.measure import Measurement
 from rich.table import Table
 
 WIDE = 150
-"""Columns from which a table shows absolute values beside the ratios."""
+"""From this width a table shows absolute values besides the ratios."""
 
 WIDEST = 1000
-"""Columns that no table reaches."""
+"""A width that no table reaches."""
 
 NARROWEST = 80
-"""Columns that a table is made for at least: a narrower terminal folds the lines, no number is cut."""
+"""The smallest width of a table: a narrower terminal folds its lines, so no number is cut."""
 
 COMMAND = "  autoprune "
-"""Begins a line that is copied: folded, its first row alone would be a command, too, and another one."""
+"""The start of a line to copy. It is not folded, because its first row would be a different command."""
 
 
 def terminal() -> Console:
@@ -29,7 +29,7 @@ def terminal() -> Console:
 
 
 def say(console: Console, text: str, *, style: str = "") -> None:
-    """Prints lines of text; what does not fit goes on below, further in than its line began. Commands stay whole."""
+    """Prints lines of text; long lines are folded with a hanging indent, except commands."""
     for line in text.splitlines() or [""]:
         for row in [line] if line.startswith(COMMAND) else _folded(line, console.width):
             console.print(row, style=style or None, markup=False, highlight=False, soft_wrap=True)
@@ -49,7 +49,7 @@ def _folded(line: str, width: int) -> list[str]:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Prints a table at the width of the console, or wider where its numbers take more: none is cut."""
+    """Prints a table at the width of the console, or wider if its numbers need it: none is cut."""
     for column in table.columns:
         if column.no_wrap:
             lines = [line for cell in (column.header, *column.cells) for line in str(cell).splitlines()]

@@ -1,4 +1,4 @@
-"""What a verification found, beside what the search saw."""
+"""The results of a verification next to those of the search."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from autoprune.views.terminal.pages import WIDE, plain_table, print_table, say
 
 @dataclass(frozen=True, kw_only=True)
 class Earlier:
-    """What profiles picked by an earlier verification.
+    """The picks of the profiles after an earlier verification.
 
     Attributes:
-        machine: fingerprint of the one that verified last.
-        picks: by profile.
+        machine: fingerprint of the machine that verified last.
+        picks: the pick of each profile.
     """
 
     machine: str
@@ -35,23 +35,23 @@ class Earlier:
 
 
 def earlier(record: Record) -> Earlier | None:
-    """What profiles pick now, on the eve of a verification; None where none came before it."""
+    """The picks before a new verification; None if there was no verification yet."""
     if not record.baseline.verified:
         return None
     return Earlier(machine=record.baseline.candidate.latest(VERIFY).machine, picks=Front(record).picks())
 
 
 def print_verified(console: Console, front: Front, *, everything: bool = False, before: Earlier | None = None) -> None:
-    """The finalists on test data, how many of the front no longer hold, and which picks changed.
+    """Prints the finalists on test data, which points fell, and which picks changed.
 
     Args:
-        everything: whether every verified candidate is shown, not the finalists alone.
-        before: what was picked by the verification before this one.
+        everything: whether every verified candidate is shown, not only the finalists.
+        before: the picks after the previous verification.
     """
     record = front.record
     points = [point for point in (record.points if everything else front.finalists) if point.verified]
-    users = points[0].candidate.latest(VERIFY).units[record.metric][WHOLE]
-    say(console, f"{record.name}: {len(points)} verified on test data ({users} units)", style="bold")
+    units = points[0].candidate.latest(VERIFY).units[record.metric][WHOLE]
+    say(console, f"{record.name}: {len(points)} verified on test data ({units} units)", style="bold")
     print_table(console, verified_table(front, points, wide=console.width >= WIDE))
     say(console, legend(reading for point in points for reading in point.verified.values()), style="dim")
     say(console, phrases.machines(record), style="dim")
@@ -60,13 +60,13 @@ def print_verified(console: Console, front: Front, *, everything: bool = False, 
         say(console, "Only the baseline is on the front." if len(front) else front.explain_empty())
         return
     say(console, headline(front))
-    say(console, f"{len(front.falls)} of {len(chosen)} on the search's front (beside the baseline) fell.")
+    say(console, f"{len(front.falls)} of {phrases.counted(len(chosen), 'point')} on the search's front fell.")
     say_falls(console, front, everything=everything)
     lost = [point.verified["quality"].ratio - point.found["quality"].ratio for point in chosen]
     say(
         console,
-        f"{record.metric} of the front against the baseline, from validation to test: "
-        f"{statistics.median(lost):+.3f}x in the median, {min(lost):+.3f}x at worst.",
+        f"The front's {record.metric} ratios changed from validation to test by {statistics.median(lost):+.3f}x in the "
+        f"median, {min(lost):+.3f}x at worst.",
     )
     if phrases.optimism(front):
         say(console, phrases.optimism(front))
@@ -76,14 +76,14 @@ def print_verified(console: Console, front: Front, *, everything: bool = False, 
 
 
 def print_evidence(console: Console, front: Front) -> None:
-    """Of the pick, whether what holds by its value holds by its bound, too; of the others on the front, what does not.
+    """Prints whether the pick meets each requirement by its value and its bound, and what others meet by value alone.
 
-    Nothing where nothing is required, or nothing can be picked.
+    Prints nothing without requirements, or without a verified pick.
     """
     if not len(front) or not front.requirements.items or not front.pick().verified:
         return
     pick = front.pick()
-    say(console, f"\nThe pick, #{pick.number} ({phrases.name(pick)}), against what is required:", style="bold")
+    say(console, f"\nThe pick, #{pick.number} ({phrases.name(pick)}), against the requirements:", style="bold")
     table = plain_table()
     for name in ("requirement", "value", "bound at 95 %", ""):
         table.add_column(name, justify="right" if name in ("value", "bound at 95 %") else "left", no_wrap=True)
@@ -99,10 +99,10 @@ def print_evidence(console: Console, front: Front) -> None:
     doubted = {point.number: _by_value_alone(front, point) for point in others}
     sure = [f"#{number}" for number, texts in doubted.items() if not texts]
     if sure:
-        say(console, f"Also on the front, all held by bounds, too: {', '.join(sure)}.")
+        say(console, f"Others on the front that meet all of them by bounds: {', '.join(sure)}.")
     alone = [f"#{number} ({', '.join(texts)})" for number, texts in doubted.items() if texts]
     if alone:
-        say(console, f"Also on the front, some held by value alone: {', '.join(alone)}.")
+        say(console, f"Others on the front that meet some by value alone: {', '.join(alone)}.")
 
 
 def _by_value_alone(front: Front, point: Point) -> list[str]:
@@ -115,7 +115,7 @@ def _by_value_alone(front: Front, point: Point) -> list[str]:
 
 
 def pick_changes(front: Front, before: Earlier | None = None) -> list[str]:
-    """Which profiles pick another candidate by verified values than by the search's, and than elsewhere before."""
+    """Which picks changed from the search to the verification, and since a verification on another machine."""
     now, record = front.picks(), front.record
     lines = [_changes("by the search's values -> verified", front.picks(verified=False), now)]
     here = record.baseline.candidate.latest(VERIFY).machine
@@ -138,11 +138,11 @@ def _changes(what: str, before: Mapping[str, Point | None], now: Mapping[str, Po
 
 
 def verified_table(front: Front, points: Sequence[Point], *, wide: bool) -> Table:
-    """What the search saw beside what the verification found, as ratios to the baseline.
+    """A table of the search's values next to the verified ones, as ratios to the baseline.
 
     Args:
-        points: verified ones.
-        wide: whether there is room for the size, and for the search's worst slice.
+        points: verified points.
+        wide: whether there is room for the size and the search's worst slice.
     """
     on_front, fallen = {point.number for point in front}, {fall.point.number for fall in front.falls}
     metric = front.record.metric

@@ -1,4 +1,4 @@
-"""What a terminal shows while work goes on, and when it ends badly."""
+"""Progress in a terminal, and the messages and exit codes of failures."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from autoprune.study.progress.progress import Expected, Progress
 from autoprune.views.phrases import cell
 
 QUIET_S = 30.0
-"""Longest silence of a search that works."""
+"""The longest time without output during work."""
 
 TICK_S = 1.0
-"""How often a terminal shows how much time has passed."""
+"""How often a terminal updates the remaining time."""
 
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """Ends the process with one message where a person can mend what is wrong."""
+    """Ends the process with one message after an error that the user can fix."""
     try:
         yield
     except AutopruneError as error:
         _complain(str(error))
-    except BrokenPipeError:  # `| head` has seen enough
-        _complain("the output was closed before all of it was written.")
+    except BrokenPipeError:  # for example by `| head`
+        _complain("the output was closed before everything was written.")
     except OSError as error:
-        what = "the output or a file" if error.filename is None else "a file"
-        _complain(f"{what} could not be read or written: {reason_of(error)}.")
+        subject = "the output or a file" if error.filename is None else "a file"
+        _complain(f"{subject} could not be read or written: {reason_of(error)}.")
     except KeyboardInterrupt:
-        Console(stderr=True).print("Stopped. What is finished is kept; the same command goes on from here.")
+        Console(stderr=True).print("Stopped. Finished work is kept; the same command continues it.")
         sys.exit(130)
 
 
@@ -50,10 +50,10 @@ def _complain(message: str) -> NoReturn:
 
 
 class Watch:
-    """Shows a running search: a line for every finished candidate, and one that changes while work goes on.
+    """Shows a running search: a line for every finished candidate, and a status line that changes.
 
-    A thread of its own shows how the time passes, whatever the others are busy with. Where the output is no terminal,
-    what is being done becomes a line of its own every `QUIET_S` seconds.
+    A separate thread updates the status line while other threads are busy. If the output is not a terminal, the status
+    is printed as a new line after `QUIET_S` seconds without output.
     """
 
     def __init__(self, console: Console) -> None:
@@ -78,20 +78,20 @@ class Watch:
         self._live.stop()
 
     def note(self, message: str) -> None:
-        """Prints what should stay in sight: what the data is, or that the time will not do."""
+        """Prints a message that stays visible, such as a description of the data."""
         self._print(message)
 
     def working(self, message: str) -> None:
-        """Shows what is being done."""
+        """Sets the message of the status line."""
         self._message = message
 
     def expect(self, expected: Expected | None) -> None:
-        """Shows how long it still takes."""
+        """Sets the expected remaining time of the status line."""
         self._expected, self._expected_at = expected, time.monotonic()
 
     def report(self, progress: Progress) -> None:
-        """Prints a line for the latest candidate."""
-        self._counts = _counts(progress)  # a second's work of a large study is not done every second
+        """Prints a line about the latest candidate."""
+        self._counts = _counts(progress)  # computed once per candidate: it can take a second in a large study
         self.expect(progress.expected)
         self._print(_line(progress))
 
@@ -103,7 +103,7 @@ class Watch:
                 self._print(f"     {self._now()}")
 
     def _now(self) -> str:
-        """How far the work is, as things stand at this moment."""
+        """The text of the status line."""
         counts = list(self._counts)
         if self._expected is not None:
             counts.append(self._expected.text(time.monotonic() - self._expected_at))
@@ -139,7 +139,7 @@ def _line(progress: Progress) -> Text:
     misses = progress.front.requirements.misses(point.found)
     missed = [f"{miss.item.text}{', in doubt' * miss.doubted}" for miss in misses]
     if missed and not candidate.number:
-        return line  # what asks for a share of the baseline asks nothing of the baseline itself
+        return line  # the baseline meets every requirement that is relative to it
     if missed:
         return line.append(f"  misses {', '.join(missed)}", style="yellow")
     on_front = any(other.candidate.number == candidate.number for other in progress.front)

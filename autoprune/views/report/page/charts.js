@@ -1,9 +1,9 @@
-// The plots: the figures that autoprune.views.plots drew, filled with what the limits leave, in the colours of the theme.
+// The plots: the figures of autoprune.views.plots, filled with the candidates of each layer, in the colours of the theme.
 
 const escaped = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 const times = (ratio) => (isNumber(ratio) ? `${ratio.toFixed(3)}x` : "–");
 
-// A long line of text, broken for a tooltip.
+// A long text, broken into lines for a tooltip.
 function broken(text) {
   const lines = [""];
   for (const word of text.split(" ")) {
@@ -23,13 +23,13 @@ function tooltip(data, n, cost) {
   return [`<b>#${numberOf(data, n)}</b> ${broken(data.points.summary[n])}`, quality, costs.join(", ")].join("<br>");
 }
 
-// What a trace of a layer shows of these candidates; no bar goes below `least` of the cost, or 0 of the quality.
+// The trace of a layer, filled with these candidates; no bar goes below `least` in cost, or below 0 in quality.
 function filled(data, trace, numbers, cost, front0, least) {
   const { layer, kind, mark, hollow } = trace.meta;
-  if (layer === "looks") return trace;  // they were not measured, whatever the limits
+  if (layer === "looks") return trace;  // looks do not depend on the limits
   const place = (n) => [known(data, n, cost), known(data, n, "quality")];
   if (kind === "line" && layer === "front") {
-    // The steps of the front in this plot alone: from left to right, only what is better than all before.
+    // The steps of the front in this plot: from left to right, only points that are better than all before.
     const steps = [];
     for (const [x, y] of [...numbers, ...front0].map(place).sort((a, b) => a[0] - b[0] || b[1] - a[1])) {
       if (!steps.length || y > steps.at(-1)[1]) steps.push([x, y]);
@@ -65,7 +65,7 @@ const ring = (data, n, cost, colour, size, dash) => ({
   marker: { symbol: dash ? "square-open" : "circle-open", size, color: colour, line: { width: 3, color: colour } },
 });
 
-// The quality axis is cut where only candidates beside the front lie below.
+// The range of the quality axis; it cuts off candidates far below the front.
 function frame(data, layers) {
   const values = [], every = [], tops = [];
   layers.forEach((layer, n) => {
@@ -86,7 +86,7 @@ function theme() {
   return { ink: colour("--ink"), soft: colour("--soft"), grid: colour("--grid"), box: colour("--box"), pick: colour("--pick") };
 }
 
-// A layout of the figure in the colours of the page.
+// The layout of the figure in the colours of the page.
 function themed(layout) {
   const { ink, soft, grid, box } = theme();
   const axes = {};
@@ -103,7 +103,7 @@ function themed(layout) {
 // On a narrow screen there is no room for plotly's buttons beside the title.
 const OPTIONS = { responsive: true, displayModeBar: innerWidth > 640 ? "hover" : false, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
 
-// Draws quality against a cost: hidden layers left out, the pick and the chosen candidate ringed.
+// Draws quality against a cost, without hidden layers, with rings around the pick and the chosen candidate.
 function drawTradeoff(place, data, cost, judged, layers, hidden, chosen) {
   const figure = data.figures.tradeoff[cost], { ink, pick } = theme();
   const members = {};
@@ -120,7 +120,7 @@ function drawTradeoff(place, data, cost, judged, layers, hidden, chosen) {
   const { range, below } = frame(data, layers);
   const layout = themed({ ...figure.layout, showlegend: false, yaxis: { ...figure.layout.yaxis, range } });
   layout.shapes = (figure.layout.shapes || []);
-  // A new frame is shown; one that stayed leaves the zoom alone.
+  // A new range resets the zoom; the same range keeps it.
   layout.yaxis.uirevision = range.join();
   const note = (text, y) => ({ text, x: 0, xref: "paper", y, yref: "paper", showarrow: false, xanchor: "left", font: { size: 11 } });
   layout.annotations = below ? [note(`${below} more below: double-click shows all`, figure.layout.yaxis.domain[0] + 0.01)] : [];
@@ -129,7 +129,7 @@ function drawTradeoff(place, data, cost, judged, layers, hidden, chosen) {
   return Plotly.react(place, traces, layout, OPTIONS);
 }
 
-// Draws a figure as it is, without its title, which the page has as a heading.
+// Draws a figure without its title, because the page has a heading for it.
 function drawPlain(place, figure) {
   const layout = themed({ ...figure.layout, title: undefined, margin: { ...figure.layout.margin, t: figure.layout.xaxis.side === "top" ? 90 : 24 } });
   if (layout.height) place.style.height = `${layout.height}px`;

@@ -1,4 +1,4 @@
-// One candidate in full, and the list of candidates. Text of the study is only ever set as text.
+// One candidate in full, and the list of candidates. Texts of the study are only ever set as text, never as HTML.
 
 // An element: made("td", {class: "x"}, "text", child, …).
 function made(tag, attributes = {}, ...children) {
@@ -10,10 +10,10 @@ function made(tag, attributes = {}, ...children) {
   return node;
 }
 
-const GAP = "\u00a0";  // a space at which no line ends
+const GAP = "\u00a0";  // a no-break space
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits).replace("-", "−")}${GAP}%`;
 
-// A limit that is missed, by what share of it; null: nobody knows.
+// A missed limit, and the missing share of it; null: not measured.
 const missed = (name, by) => by === null ? `${name} is not measured` : `${name} misses its limit by ${percent(by)} of it`;
 const signed = (share) => `${share >= 0 ? "+" : ""}${percent(share)}`;
 
@@ -35,7 +35,7 @@ function inUnit(reading, value) {
 function commandLine(text) {
   const button = made("button", { type: "button", class: "copy", "aria-label": `Copy: ${text}` }, "copy");
   button.addEventListener("click", () => {
-    const area = made("textarea", {}, text);  // the clipboard API is not there under file://
+    const area = made("textarea", {}, text);  // the clipboard API does not exist under file://
     document.body.append(area);
     area.select();
     button.textContent = document.execCommand("copy") ? "copied" : "select it";
@@ -53,7 +53,7 @@ function recipeLines(recipe, depth = 0) {
   }).join("");
 }
 
-// A bar from the baseline (the middle) to the ratio: losses to the left.
+// A bar from the baseline (the middle) to the ratio; losses go to the left.
 function bar(ratio) {
   const share = Math.max(-1, Math.min(1, (ratio - 1) / 0.3));
   const style = share < 0 ? `left:${50 + 50 * share}%;width:${-50 * share}%` : `left:50%;width:${50 * share}%`;
@@ -73,7 +73,7 @@ function readingRow(data, n, reading, slice) {
   const ratio = side.ratio[reading]?.[n];
   const label = reading === "quality" ? `quality (${data.metric})` : reading;
   const loose = slice?.loose[shown];
-  // A latency that the search did not time stands for it in its columns, too: as verified.
+  // The search's column also holds the verified value of a latency that the search did not time.
   const timed = !reading.startsWith("latency_ms") || data.found.ratio[reading]?.[n] !== data.tested.ratio[reading]?.[n];
   return made("tr", { class: loose ? "loose" : null },
     made("th", { scope: "row" }, label),
@@ -89,32 +89,32 @@ function readingTable(data, n) {
   const rest = names.filter((name) => !main.includes(name) && !slices.has(name));
   const head = () => made("thead", {}, made("tr", {}, ...["reading", "test / verified", "validation", "value", ""].map((word) => made("th", { scope: "col" }, word))));
   const table = (rows) => made("div", { class: "scroll" }, made("table", {}, head(), made("tbody", {}, ...rows)));
-  const found = [table(main.map((name) => readingRow(data, n, name)))];
+  const tables = [table(main.map((name) => readingRow(data, n, name)))];
   if (names.some((name) => slices.has(name))) {
-    found.push(made("h3", {}, `Slices and perturbations of ${data.metric} against the baseline`));
-    found.push(table(names.filter((name) => slices.has(name)).map((name) => readingRow(data, n, name, slices.get(name)))));
+    tables.push(made("h3", {}, `Slices and perturbations of ${data.metric} against the baseline`));
+    tables.push(table(names.filter((name) => slices.has(name)).map((name) => readingRow(data, n, name, slices.get(name)))));
   }
-  if (rest.length) found.push(made("details", {}, made("summary", {}, `${rest.length} more readings`), table(rest.map((name) => readingRow(data, n, name)))));
-  return found;
+  if (rest.length) tables.push(made("details", {}, made("summary", {}, `${rest.length} more readings`), table(rest.map((name) => readingRow(data, n, name)))));
+  return tables;
 }
 
-// What a slice lost that is too faint to bind, where it lost more than all that bind.
+// The loss on a slice too faint to bind, if it is larger than on every slice that binds.
 function ruined(data, n, start = "It ") {
   const beyond = data.beyond[n];
   return beyond.length ? `${start}keeps ${times(beyond[1])} of ${beyond[0]}, which is too faint to bind.` : "";
 }
 
-// Why a candidate is where it is, in a sentence.
+// Why a candidate is in its layer, in a sentence.
 function standing(data, state, judged, layer, n) {
   if (layer === "rejected") return `Rejected: ${data.points.rejected[n] || "no quality was measured"}.`;
-  const told = (side) => [
+  const missedOn = (side) => [
     ...misses(data, side, n, state).map(([slider, by]) => missed(slider.label, by)),
     ...data.fixed.filter((item, at) => state.fixed[at] && item[side][n] !== "1").map((item) => `misses ${item.text}`)];
-  if (layer === "fell") return `Fell when verified: ${told("tested").join(", ") || "another verified candidate beats it"}.`;
-  const short = told("found");
-  if (short.length) return `Does not hold the limits: ${short.join(", ")}.`;
-  const on = judged.front.includes(n) ? "On the front." : "Holds the limits, but others beat it.";
-  const late = isVerified(data, n) ? told("tested") : [];
+  if (layer === "fell") return `Fell when verified: ${missedOn("tested").join(", ") || "another verified candidate beats it"}.`;
+  const short = missedOn("found");
+  if (short.length) return `Does not meet the limits: ${short.join(", ")}.`;
+  const on = judged.front.includes(n) ? "On the front." : "Meets the limits, but another candidate beats it.";
+  const late = isVerified(data, n) ? missedOn("tested") : [];
   return late.length ? `${on} On test data: ${late.join(", ")}.` : on;
 }
 
@@ -126,19 +126,19 @@ function showDetails(place, data, state, judged, layers, n) {
     made("p", {}, made("span", { class: `badge ${layers[n]}` }, layers[n]), " ", standing(data, state, judged, layers[n], n),
       letters ? ` Letters in quality: ${letters}.` : "", ruined(data, n, " It ")),
     ...readingTable(data, n),
-    made("p", { class: "note" }, `Ratios are to the baseline, which is the middle of each bar (its ends: ±30${GAP}%). In grey: where a re-measurement falls in 95 of 100 cases; ±? is so wide that it says nothing.`
-      + (data.points.folder[n] ? ` size_bytes is what answers; ${data.points.folder[n]}.` : "")),
+    made("p", { class: "note" }, `Ratios are to the baseline, which is the middle of each bar (its ends: ±30${GAP}%). Grey: the interval of 95 of 100 re-measurements; ±? is so wide that it says nothing.`
+      + (data.points.folder[n] ? ` size_bytes is the size of the model; ${data.points.folder[n]}.` : "")),
     made("h3", {}, "Recipe"), made("pre", {}, n ? recipeLines(data.points.recipe[n]) : "the dense model"),
     made("h3", {}, "Commands"),
-    ...[["ship it", data.commands.pick], ["look at it", data.commands.show], ["make and measure it again", data.points.command[n]]]
+    ...[["ship it", data.commands.pick], ["show it", data.commands.show], ["repeat it", data.points.command[n]]]
       .filter((pair, at) => at || layers[n] !== "rejected")
       .map(([word, line]) => made("p", { class: "again" }, `${word}: `, commandLine(numbered(data, line, n)))));
 }
 
-// A command for a candidate; its own command has no place to fill.
+// A command for a candidate, with its number filled in if there is a placeholder.
 const numbered = (data, line, n) => line.replace("{number}", numberOf(data, n));
 
-// The numbers come first: a narrow screen shows them without scrolling.
+// The numbers come first, so that a narrow screen shows them without scrolling.
 function listRow(data, layers, pick, n) {
   const unsure = isVerified(data, n) || layers[n] === "rejected" ? "" : "?";
   const cells = [`#${numberOf(data, n)}`, times(known(data, n, "quality")) + unsure,

@@ -1,15 +1,16 @@
 // The front and the pick under any limits: the same rules as autoprune.fronts.front.Front, on the same numbers.
 
-// A candidate is named by its place in the columns; people see its number.
+// A candidate is identified by its position n in the columns; the page shows its number.
 
 const isNumber = (value) => value !== null && value !== undefined && !Number.isNaN(value);
 
-// The lower end of a reading's interval from its upper one: latencies err by factors, the rest by sums; as in Reading.
+// The lower end of a reading's interval, computed from its upper end as in Reading: latencies are symmetric as factors,
+// other readings as differences.
 function lowerEnd(reading, ratio, above) {
   return reading.startsWith("latency_ms") ? ratio * ratio / (ratio + above) : Math.max(0, ratio - above);
 }
 
-// Whether candidate n holds the limits, by the search ("found") or by the verification ("tested").
+// Whether candidate n meets the limits, by the search ("found") or by the verification ("tested").
 function holds(data, side, n, state) {
   for (const slider of data.sliders) {
     const limit = state.limits[slider.reading];
@@ -20,7 +21,7 @@ function holds(data, side, n, state) {
   return data.fixed.every((item, at) => !state.fixed[at] || item[side][n] === "1");
 }
 
-// A reading of candidate n to go by: the verified one where there is one.
+// A reading of candidate n: the verified one if there is one.
 function known(data, n, reading) {
   const tested = data.tested.ratio[reading][n];
   return isNumber(tested) ? tested : data.found.ratio[reading][n];
@@ -28,15 +29,15 @@ function known(data, n, reading) {
 
 const isVerified = (data, n) => isNumber(data.tested.ratio.quality[n]);
 
-// What candidate n is compared by: values and bounds, turned so that less is better.
+// The values and bounds by which candidate n is compared, with signs such that less is better.
 function compared(data, side, n) {
   return data[side].compare.map((column) => -column[n]);
 }
 
-// The number of the candidate at a place.
+// The number of the candidate at a position.
 const numberOf = (data, n) => data.points.number[n];
 
-// Which of the numbers no other beats; of equal ones the first.
+// The candidates that no other beats; of equal ones the first.
 function nondominated(data, side, numbers) {
   const places = new Map(numbers.map((n, at) => [n, [...compared(data, side, n), at]]));
   const order = (a, b) => {
@@ -44,7 +45,7 @@ function nondominated(data, side, numbers) {
     for (let at = 0; at < left.length; at++) if (left[at] !== right[at]) return left[at] - right[at];
     return 0;
   };
-  // In this order nobody is beaten by who comes later.
+  // In this order no candidate is beaten by a later one.
   const kept = [];
   for (const n of [...numbers].sort(order)) {
     const mine = places.get(n);
@@ -53,8 +54,8 @@ function nondominated(data, side, numbers) {
   return kept;
 }
 
-// feasible, searched, falls, front as in Front; pick is null where nothing fits. State: limits by reading (ratios),
-// fixed (which of the other requirements count), prefer.
+// feasible, searched, falls and front as in Front; pick is null if nothing fits. State: limits by reading (ratios),
+// fixed (which requirements without a slider count), prefer.
 function judge(data, state) {
   const count = data.points.summary.length;
   const measured = (side, n) => data[side].compare.every((column) => isNumber(column[n]));
@@ -64,7 +65,7 @@ function judge(data, state) {
     if (!data.points.rejected[n] && measured("found", n) && holds(data, "found", n, state)) feasible.push(n);
   }
   const searched = nondominated(data, "found", feasible).sort(byQuality);
-  // Of what was verified and holds, the front is what no other beats; the rest of the search's front has fallen.
+  // The verified front: candidates that hold and that no other beats. The rest of the search's front has fallen.
   const held = feasible.filter((n) => isVerified(data, n) && measured("tested", n) && holds(data, "tested", n, state));
   const best = nondominated(data, "tested", held);
   const falls = searched.filter((n) => n && isVerified(data, n) && !best.includes(n));
@@ -85,7 +86,7 @@ function judge(data, state) {
   return { feasible, searched, falls, front, pick };
 }
 
-// The sliders that candidate n misses, with the shares of the limits that it misses them by; null: not measured.
+// The sliders whose limits candidate n misses, with the missing share of each limit; null: not measured.
 function misses(data, side, n, state) {
   const found = [];
   for (const slider of data.sliders) {
@@ -97,7 +98,7 @@ function misses(data, side, n, state) {
   return found;
 }
 
-// The trained candidate that misses the limits by least.
+// The candidate, not rejected, that misses the limits by least.
 function nearest(data, state) {
   let best = null;
   data.points.summary.forEach((_, n) => {
@@ -109,7 +110,7 @@ function nearest(data, state) {
   return best[0];
 }
 
-// The layer of every candidate, as autoprune.views.layers has them.
+// The layer of every candidate, as in autoprune.views.layers.
 function layersOf(data, judged) {
   const [front, fallen, feasible] = [judged.front, judged.falls, judged.feasible].map((list) => new Set(list));
   return data.points.summary.map((_, n) => {

@@ -1,10 +1,10 @@
-// Puts the page together: what is set above is judged, drawn, announced and listed.
+// Connects the page: after every change of the limits, candidates are judged, drawn, announced and listed.
 
 const byId = (id) => document.getElementById(id);
-const PAGE = 100;  // rows that the list shows at a time
-const SETTLED = 140;  // milliseconds without a change after which the plots follow
+const PAGE = 100;  // rows of the list that are shown at a time
+const SETTLED = 140;  // milliseconds without a change before the plots are drawn again
 
-// The text of a packed element: gzip in base64, which the browser itself inflates.
+// The text of a packed element: gzip in base64, which the browser decompresses.
 async function unpacked(id) {
   const packed = Uint8Array.from(atob(byId(id).textContent), (letter) => letter.charCodeAt(0));
   return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
@@ -13,7 +13,7 @@ async function unpacked(id) {
 let data, judged, layers, drawing, rows = PAGE, chosen = null;
 const state = { limits: {}, fixed: [], prefer: "size" };
 const hidden = new Set();
-const drawn = { count: 0 };  // how often the plots followed
+const drawn = { count: 0 };  // how often the plots were drawn
 
 const workload = () => byId("workload").value;
 
@@ -44,7 +44,7 @@ function drawList() {
   markRow(false);
 }
 
-// The chosen row alone can be reached by Tab; the arrows move from there.
+// Only the chosen row can be reached by Tab; arrow keys move from there.
 function markRow(focus) {
   const all = [...byId("list").tBodies[0].rows];
   const row = all.find((one) => Number(one.dataset.number) === chosen) || all[0];
@@ -67,7 +67,7 @@ function choose(n, go = false) {
   }
 }
 
-// The flags of a command line that says what the page is set to.
+// The flags of a command line for the current settings of the page.
 function flags() {
   const limits = data.sliders.filter((one) => isNumber(state.limits[one.reading]))
     .map((one) => ` --${one.ceiling ? "max" : "floor"} ${one.reading}=${state.limits[one.reading]}x`);
@@ -77,12 +77,12 @@ function flags() {
 
 function announce() {
   const place = byId("pick"), n = judged.pick;
-  const again = made("p", { class: "again" }, "This view again: ", commandLine(data.commands.limits.replace("{limits}", flags())));
+  const again = made("p", { class: "again" }, "Repeat this view: ", commandLine(data.commands.limits.replace("{limits}", flags())));
   place.classList.toggle("pick", n !== null);
   if (n === null) {
     const near = nearest(data, state), button = link(data, near, choose);
     const short = misses(data, "found", near, state).map(([slider, by]) => missed(slider.label, by)).join(", ");
-    place.replaceChildren(made("h3", {}, "No pick"), made("p", {}, `No candidate of ${data.infeasible.candidates} holds these limits. Nearest: `,
+    place.replaceChildren(made("h3", {}, "No pick"), made("p", {}, `No candidate of ${data.infeasible.candidates} meets these limits. Nearest: `,
       button, short ? `; ${short}.` : "."), again);
     return;
   }
@@ -92,11 +92,11 @@ function announce() {
     made("h3", {}, "Pick ", link(data, n, choose), n ? "" : " (the dense model itself)"), made("p", { class: "summary" }, data.points.summary[n]),
     made("dl", {}, ...facts),
     made("p", {}, `${bytes(size)}. Quality on ${tested ? "test data (verified)" : "validation data, not verified"}. `
-      + `Beside the dense model ${judged.feasible.filter((one) => one).length} of ${data.points.summary.length - 1} hold these limits, ${counted(judged.front.filter((one) => one).length, "is", "are")} on the front. ${ruined(data, n)}`),
+      + `Besides the dense model, ${judged.feasible.filter((one) => one).length} of ${data.points.summary.length - 1} meet these limits, ${counted(judged.front.filter((one) => one).length, "is", "are")} on the front. ${ruined(data, n)}`),
     made("p", { class: "again" }, "Ship it: ", commandLine(numbered(data, data.commands.pick, n))), again);
 }
 
-// Everything after a change of what must hold.
+// Updates the page after a change of the limits.
 function follow() {
   judged = judge(data, state);
   layers = layersOf(data, judged);
@@ -124,13 +124,13 @@ function makeSlider(slider) {
   const range = made("input", { type: "range", id: `range-${slider.reading}`, step: "0.001", ...ends, "aria-label": slider.label });
   const number = made("input", { type: "number", id: `limit-${slider.reading}`, step: "any", min: "0", placeholder: "off", "aria-label": `${slider.label}, times the baseline` });
   range.addEventListener("input", () => {
-    // At its loose end a slider sets no limit.
+    // At its loosest end a slider sets no limit.
     const value = Number(range.value), off = slider.ceiling ? value >= slider.max : value <= slider.min;
     setLimit(slider, off ? null : value);
     changed();
   });
   number.addEventListener("input", () => {
-    // What is no limit (-1, 0, half a number) leaves the last one alone, which comes back when the box is left.
+    // An invalid limit (-1, 0, half a number) keeps the last one, which is shown again when the box is left.
     if (number.validity.badInput || (number.value !== "" && !(Number(number.value) > 0))) return;
     const value = number.value === "" ? null : Number(number.value);
     state.limits[slider.reading] = value;
@@ -179,7 +179,7 @@ function makeChoices() {
   byId("limits").addEventListener("submit", (event) => event.preventDefault());
 }
 
-// The marks of the plots as small pictures: the shape tells layers apart as well as the colour.
+// The marks of the plots as characters: layers differ in shape as well as in colour.
 const MARKS = {
   looks: "·", front: "●", baseline: "◆", presets: "■", feasible: "●", infeasible: "×", rejected: "|", fell: "▼",
 };
@@ -259,7 +259,7 @@ async function start() {
   showMachines(byId("machines").querySelector("div"), data);
   byId("slices-note").textContent = slicesNote(data);
   byId("looks-note").textContent = looksNote(data);
-  if (!data.figures.mattered) byId("plot-mattered").replaceWith(made("p", {}, "Too few recipes to say."));
+  if (!data.figures.mattered) byId("plot-mattered").replaceWith(made("p", {}, "Too few recipes to tell."));
   document.querySelectorAll("input[name=over]").forEach((radio) => radio.addEventListener("change", drawOthers));
   setProfile(data.profiles[0]);
   follow();
@@ -283,6 +283,6 @@ async function start() {
 
 start().catch((error) => {
   byId("failure").hidden = false;
-  byId("failure").textContent = `The page could not be shown (${error}). It needs a browser of 2023 or later.`;
+  byId("failure").textContent = `The page could not be shown (${error}). It needs a browser from 2023 or later.`;
   console.error(error);
 });

@@ -1,4 +1,4 @@
-// What does not move with the limits: verification, machines, what was missed, how to make it again.
+// The static sections: verification, machines, missed requirements, commands.
 
 const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;
 
@@ -8,7 +8,7 @@ function table(head, rows) {
     made("tbody", {}, ...rows.map((row) => made("tr", {}, ...row.map((cell) => made("td", {}, cell)))))));
 }
 
-// A number of a candidate that shows it when pressed.
+// A button with the number of a candidate that shows the candidate.
 function link(data, n, choose) {
   const button = made("button", { type: "button", class: "link" }, `#${numberOf(data, n)}`);
   button.addEventListener("click", () => choose(n, true));
@@ -19,7 +19,7 @@ function showState(place, data) {
   if (data.infeasible.empty) return;  // then there is nothing to verify
   place.textContent = data.verified
     ? "The front was verified: its values are on test data, which the search never saw."
-    : "Not all of the front is verified: values on validation data flatter, because the search steered by them. "
+    : "Not all of the front is verified. Values on validation data look too good, because the search selected by them. "
       + "Verify before you ship: ";
   if (!data.verified) place.append(commandLine(data.commands.verify));
 }
@@ -27,12 +27,12 @@ function showState(place, data) {
 function showVerification(place, data, choose) {
   const { falls } = data;
   if (!falls.of) {
-    place.append(made("p", {}, "Nothing on the search's front (beside the baseline) was verified yet."));
+    place.append(made("p", {}, "Nothing on the search's front was verified yet, except the baseline."));
     return;
   }
   place.append(made("p", {}, made("strong", {}, `${falls.count} of ${falls.of} of the search's front fell`),
-    `: they did not hold on test data. From validation to test, ${data.metric} of the front `
-    + `changed by ${signed(falls.median)} of the baseline in the median, ${signed(falls.worst)} at worst.`));
+    `: they missed a limit on test data, or were beaten there. From validation to test, the ${data.metric} of the front `
+    + `changed by ${signed(falls.median)} of the baseline's in the median, ${signed(falls.worst)} at worst.`));
   if (data.optimism) place.append(made("p", {}, data.optimism));
   if (falls.list.length) {
     place.append(table(["fell", "recipe", "validation", "test", "why"], falls.list.map(([n, why]) => [
@@ -49,7 +49,7 @@ function showInfeasible(section, data, choose) {
   }
   if (found.empty) {
     section.querySelector("h2").textContent = "Why nothing is feasible";
-    byId("choose").after(section);  // then it is what matters most
+    byId("choose").after(section);  // then this section matters most
   }
   place.append(made("p", {}, found.empty ? made("strong", {}, `No candidate of ${found.candidates} meets every requirement. `) : null,
     `Under the limits of this report, by the search's measurements; ${found.rejected} of ${found.candidates} ${found.rejected === 1 ? "was" : "were"} rejected early.`));
@@ -78,18 +78,18 @@ function showMachines(place, data) {
 
 function showAgain(data) {
   for (const place of document.querySelectorAll("[data-again]")) {
-    place.append("Again: ", commandLine(data.commands[place.dataset.again]));
+    place.append("Repeat: ", commandLine(data.commands[place.dataset.again]));
   }
 }
 
 function looksNote(data) {
-  return data.looks.told && `The dots in the plot of the size are looks, and the thin line joins the best of them. ${data.looks.told}`;
+  return data.looks.text && `The dots in the plot of size are looks; the thin line joins the best of them. ${data.looks.text}`;
 }
 
 function slicesNote(data) {
   const reason = ({ loose }) => loose.tested ?? loose.found, loose = data.slices.filter(reason);
-  const told = loose.length
+  const note = loose.length
     ? `Shown, but not binding: ${loose.map((slice) => `${slice.name} (${reason(slice)})`).join(", ")}.`
     : "All of these slices bind.";
-  return `Vermilion lost against the baseline, blue won; the deepest colour is 30${GAP}%. ${told}`;
+  return `Vermilion is a loss against the baseline, blue a gain; the deepest colour is 30${GAP}%. ${note}`;
 }
