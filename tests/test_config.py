@@ -107,7 +107,7 @@ BAD = {
     "study.device=meta": r"study\.device 'meta' is unknown",
     "task.data.seed=-1": r"task\.data\.seed: a whole number >= 0",
     "task.training.learning_rate=nan": r"task\.training\.learning_rate: 0 < rate <= 1",
-    "+presets.mine={quantize:{bits:{any_of:[8,4]}}}": r"presets\.mine\.quantize\.bits: a preset must not have open values",
+    "+presets.mine={quantize:{bits:{any_of:[8,4]}}}": r"mine\.quantize\.bits: a preset must not have open values",
     "space.prune.method={dims:{sparsity:0.5}}": r"its value refers to something missing",
     "requirements.prefer=speed": r"requirements\.prefer 'speed' is unknown",
     "requirements.prefer=index": r"requirements\.prefer: index is not available: .* no vectors that are stored",

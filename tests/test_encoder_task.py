@@ -424,7 +424,7 @@ def test_workloads_are_the_users(tiny: Path) -> None:
 @pytest.mark.parametrize(
     ("workloads", "words"),
     [
-        ({}, "one at least"),
+        ({}, "at least one"),
         ({"a.b": "1x16"}, r"^task\.workloads\.a\.b: a name has letters"),
         ({"query": "16"}, "TEXTSxTOKENS must be given, such as 1x16"),
         ({"query": "0x16"}, "with 1 to 4096 texts, but got '0x16'"),
