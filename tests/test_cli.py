@@ -215,7 +215,7 @@ BAD = {
     "requirements.latncy_ms.max=4": "Did you mean latency_ms",
     "task=interactions": "task.data.path: a table (task.data.path=ratings.csv, also .tsv",
     "task=movielens =3": "an override must have the form key=value",
-    "study.name=[x": "study.name: letters",
+    "study.name=[x": "study.name: a name consists of letters",
 }
 
 

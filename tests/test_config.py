@@ -81,7 +81,7 @@ BAD = {
     "study.sampler=randum": r"study\.sampler 'randum' is unknown. Did you mean random",
     "study.objectives=[size]": r"study\.objectives: quality and some of",
     "study.objectives=[quality,sise]": r"'sise' is unknown\. Did you mean size",
-    "study.name=a/b": r"study\.name: letters",
+    "study.name=a/b": r"study\.name: a name consists of letters",
     "study.device=gpu": r"study\.device 'gpu' is unknown",
     "task.metric=ndgc@20": r"metric 'ndgc@20' is unknown\. Did you mean ndcg@20",
     "task.dim=0": r"task\.dim: 1 <= dim",
@@ -213,7 +213,7 @@ NOT_COMPOSED = {
     "~nosuch": r"^~nosuch: there is no such entry\. Available: executor, presets",
     "+task.seed=4": r"^\+task\.seed: the entry exists already; task\.seed=… sets it\.$",
     "++study=3": r"^'\+\+study=3': the file of a section is chosen without \+\+\.$",
-    "task.metric=${oc.env:NOSUCH}": r"^task\.metric: \"Environment variable 'NOSUCH' not found\"; a \${",
+    "task.metric=${oc.env:NOSUCH}": r"^task\.metric: \"Environment variable 'NOSUCH' not found\"; to write a literal \${",
 }
 
 

@@ -286,8 +286,8 @@ def test_on_another_machine_what_is_asked_for_alone_is_timed_again(
     runs: Path, copied: Path, planted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = Record(runs / "s").points
-    monkeypatch.setattr("autoprune.study.driver.machine", lambda device: {"id": "elsewhere"})
-    monkeypatch.setattr("autoprune.study.evaluation.evaluate.machine", lambda device: {"id": "elsewhere"})
+    monkeypatch.setattr("autoprune.study.session.machine", lambda device: {"id": "elsewhere"})
+    monkeypatch.setattr("autoprune.study.evaluation.task_worker.machine", lambda device: {"id": "elsewhere"})
     autoprune.search(*words(planted, copied))
     after = Record(copied / "s").points
     assert [point.candidate.key for point in after] == [point.candidate.key for point in before]

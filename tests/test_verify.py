@@ -291,7 +291,7 @@ def test_another_machine_measures_again(verified: Path, tmp_path: Path, monkeypa
     runs = Path(shutil.copytree(verified, tmp_path / "runs"))
     before = Record(runs / "s").points[1].verified
     monkeypatch.setattr("autoprune.study.verify.machine", lambda device: {"id": "elsewhere"})
-    monkeypatch.setattr("autoprune.study.evaluation.remeasure.machine", lambda device: {"id": "elsewhere"})
+    monkeypatch.setattr("autoprune.study.evaluation.task_worker.machine", lambda device: {"id": "elsewhere"})
     autoprune.verify_study("s", runs=runs, rounds=1)
     point = Record(runs / "s").points[1]
     machines = [found.machine for found in point.candidate.measurements]
