@@ -205,6 +205,7 @@ def test_no_other_rates_of_the_same_mean_do_less() -> None:
         assert (effects @ 4.0**-shared) <= (4.0**-others @ effects).min(initial=np.inf) * (1 + 1e-9)
 
 
+@pytest.mark.slow
 def test_effects_are_how_far_vectors_move_by_errors_as_large_as_those_of_codes(
     model: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +272,7 @@ def test_what_cannot_be_is_refused(model: Encoder, step: Quantize, path: str, wo
     assert ".".join(caught.value.path) == path
 
 
+@pytest.mark.slow
 def test_what_is_felt_is_how_far_vectors_move(model: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against every row moved a little, one after the other."""
     monkeypatch.setattr(compensation, "DIRECTIONS", 100)

@@ -80,6 +80,7 @@ def local(_paths: None) -> Iterator[Local]:
         yield made
 
 
+@pytest.mark.slow
 def test_calls_run_at_the_same_time(local: Local, tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     assert local.slots == 2

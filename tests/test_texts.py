@@ -236,6 +236,7 @@ def test_general_english_stands_beside_a_corpus_and_a_name_is_no_folder(
         read_texts(["general"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (WORDNET_AT.exists() and GCIDE_AT.exists()), reason="needs wordnet-base and dict-gcide")
 def test_general_english_of_debian(tmp_path: Path) -> None:
     (tmp_path / "own.txt").write_text("\n".join(TEXTS))
