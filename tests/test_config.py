@@ -213,7 +213,7 @@ NOT_COMPOSED = {
     "~nosuch": r"^~nosuch: there is no such entry\. Available: executor, presets",
     "+task.seed=4": r"^\+task\.seed: the entry exists already; task\.seed=… sets it\.$",
     "++study=3": r"^'\+\+study=3': the file of a section is chosen without \+\+\.$",
-    "task.metric=${oc.env:NOSUCH}": r"^task\.metric: \"Environment variable 'NOSUCH' not found\"; to write a literal \${",
+    "task.metric=${oc.env:NOSUCH}": r"^task\.metric: \"Environment variable 'NOSUCH' not found\"; to write a literal",
 }
 
 
