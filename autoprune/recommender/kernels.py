@@ -130,9 +130,8 @@ class IntegerScan(Kernel):
             return self._propose(queries, count, hidden)
         proposals = []
         for start in range(0, len(queries), QUERIES_AT_ONCE):
-            in_block = (hidden.query >= start) & (hidden.query < start + QUERIES_AT_ONCE)
-            block_hidden = Hidden(hidden.query[in_block] - start, hidden.row[in_block])
-            proposals.append(self._propose(queries[start : start + QUERIES_AT_ONCE], count, block_hidden))
+            block = queries[start : start + QUERIES_AT_ONCE]
+            proposals.append(self._propose(block, count, hidden.block(start, QUERIES_AT_ONCE)))
         return Proposal(
             torch.cat([proposal.rows for proposal in proposals]), torch.cat([proposal.bound for proposal in proposals])
         )

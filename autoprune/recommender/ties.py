@@ -39,6 +39,11 @@ class Hidden(NamedTuple):
     query: Array
     row: Array
 
+    def block(self, start: int, count: int) -> Hidden:
+        """Those of so many queries from `start` on, which are numbered from 0 again."""
+        inside = (self.query >= start) & (self.query < start + count)
+        return Hidden(self.query[inside] - start, self.row[inside])
+
 
 class Best(NamedTuple):
     """The best rows of each query, best first: scores float32 and rows int64, [queries, min(k, rows)].

@@ -134,9 +134,7 @@ class Search:
             return self._block(queries, k, hidden)
         blocks = []
         for start in range(0, len(queries), step):
-            in_block = (hidden.query >= start) & (hidden.query < start + step)
-            block_hidden = Hidden(hidden.query[in_block] - start, hidden.row[in_block])
-            blocks.append(self._block(queries[start : start + step], k, block_hidden))
+            blocks.append(self._block(queries[start : start + step], k, hidden.block(start, step)))
         return Best(*map(namespace(queries).concatenate, zip(*blocks, strict=True)))
 
     def _block(self, queries: Array, k: int, hidden: Hidden) -> Best:

@@ -189,6 +189,7 @@ class Driver:
         if search.scan is not None and search.scan.begun and not search.scan.done:
             self._telling.stage = "scan"
             search.scan.go_on(until=self._budget.share(1.0, but=self._seconds_of_finds(search)))
+            self._telling.looking = 0.0
 
     def _seconds_of_finds(self, search: Looking) -> float:
         """About how long choosing and making the last finds takes; at most half of the time left."""
