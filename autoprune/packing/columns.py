@@ -71,7 +71,7 @@ def squeeze_columns(content: bytes) -> bytes:
     descriptions = [np.stack(both, axis=1).tobytes() for both in zip(least, widths, strict=True)]
     frames = [squeeze(b"".join([*rest, *descriptions]))]
     for columns, low, bits in zip(transposed, least, widths, strict=True):
-        packed = [_pack(column - first, int(width)) for column, first, width in zip(columns, low, bits, strict=True)]
+        packed = _pack(columns - low[:, None], bits)
         frames += [
             zstd.compress(b"".join(packed[group]), options=MANNERS[1]) for group in _frames(bits, columns.shape[1])
         ]
@@ -170,15 +170,25 @@ def _bytes(rows: int, width: int) -> int:
     return -(-rows * width // 8)
 
 
-def _pack(codes: Bytes, width: int) -> bytes:
-    """Packs codes of 0, 1, 2, 4 or 8 bits into bytes, the first in the lowest bits."""
-    if width in (0, 8):
-        return codes.tobytes() if width else b""
-    per_byte = 8 // width
-    by_byte = np.pad(codes, (0, -len(codes) % per_byte)).reshape(-1, per_byte)
-    shifts = np.arange(0, 8, width, dtype=np.uint8)
-    packed: Bytes = np.bitwise_or.reduce(by_byte << shifts, axis=1)
-    return packed.tobytes()
+def _pack(columns: Bytes, bits: Bytes) -> list[bytes]:
+    """Packs the codes of each column, 0, 1, 2, 4 or 8 bits each, into bytes, the first in the lowest bits.
+
+    Args:
+        columns: codes, uint8 [columns, rows].
+        bits: of the codes of each column, uint8 [columns].
+    """
+    packed, rows = [b""] * len(columns), columns.shape[1]
+    for width in WIDTHS[1:]:
+        numbers = np.flatnonzero(bits == width)
+        per_byte = 8 // width
+        padded = np.zeros((len(numbers), -(-rows // per_byte) * per_byte), np.uint8)
+        padded[:, :rows] = columns[numbers]
+        by_byte = padded[:, ::per_byte].copy()
+        for place in range(1, per_byte):
+            by_byte |= padded[:, place::per_byte] << np.uint8(place * width)
+        for number, row in zip(numbers.tolist(), by_byte, strict=True):
+            packed[number] = row.tobytes()
+    return packed
 
 
 def _unpack(packed: Bytes, width: int, rows: int) -> Bytes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,6 +42,9 @@ WIDER = 12
 
 NEAREST, FARTHEST = 0.01, 8.0
 """The least and the largest distance between levels, in standard deviations."""
+
+MOST_LEVELS = 2**14
+"""Levels on either side of zero that are counted: values beyond are rare, and count as if they had the last one."""
 
 ROWS = 1024
 """Rows that a CPU codes at a time, so that intermediate results take far less memory than the table."""
@@ -85,10 +89,11 @@ class Rated:
         sample = values[:: max(1, values.numel() // SAMPLE)]
         spread = float(sample.square().mean().sqrt()) if sample.numel() else 0.0
         plain = sample / max(spread, 1e-30)
-        step = spread * (distance(plain, self.rate) if self.felt is None else self._distance(plain))
-        # Outliers are clipped, and no codes of few or sparse values may have such an entropy: so try larger steps.
-        wider = [step * 1.5**power for power in range(WIDER)]
-        step = min(wider, key=lambda width: float(_rounded(sample, width, ZERO[8]).sub_(sample).square_().sum()))
+        ordered = _Ordered(plain)
+        step = _distance(ordered.entropy, self.rate) if self.felt is None else self._distance(plain)
+        if ordered.largest > (ZERO[8] - 0.5) * step:  # such outliers are clipped, which a larger step may not do
+            step = min((step * 1.5**power for power in range(WIDER)), key=ordered.error)
+        step *= spread
         clipped = sum(int((block.abs() > (ZERO[4] - 0.5) * step).sum()) for block in _blocks(values))
         stretches = self._stretches(values)
         cut_off = 0.0 if stretches else CLIPPED
@@ -140,7 +145,7 @@ class Rated:
     def _distance(self, values: Tensor) -> float:
         """Like `distance`, for codes that make up for each other: they spread further than the values of the rows."""
         rounding = self._rounding(values)
-        return _distance(lambda step: _signed(values, step, ZERO[8] - 1, rounding).flatten(), self.rate)
+        return _distance(lambda step: _entropy(_signed(values, step, ZERO[8] - 1, rounding).flatten()), self.rate)
 
 
 def row_steps(values: Tensor, rate: float, most: float) -> Tensor:
@@ -161,17 +166,60 @@ def distance(values: Tensor, rate: float) -> float:
     Args:
         values: float32 [rows, dim], with a mean square near 1.
     """
-    flat = values[:: max(1, values.numel() // SAMPLE)].flatten().clamp(-FARTHEST * 2**4, FARTHEST * 2**4)
-    return _distance(lambda step: (flat / step).round_(), rate)
+    return _distance(_Ordered(values[:: max(1, values.numel() // SAMPLE)]).entropy, rate)
 
 
-def _distance(codes: Callable[[float], Tensor], rate: float) -> float:
-    """The distance at which the entropy of `codes`, a function of the distance, is `rate` bits."""
+def _distance(entropy: Callable[[float], float], rate: float) -> float:
+    """The distance at which `entropy`, the bits of a code by the distance, is `rate`."""
     near, far = NEAREST, FARTHEST
     for _ in range(24):
         middle = math.sqrt(near * far)
-        near, far = (middle, far) if _entropy(codes(middle)) > rate else (near, middle)
+        near, far = (middle, far) if entropy(middle) > rate else (near, middle)
     return near
+
+
+class _Ordered:
+    """Values in ascending order: how many have the same code follows, for any distance, from where levels meet.
+
+    Args:
+        values: of any shape, in standard deviations.
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        ascending = np.sort(values.detach().cpu().numpy(), axis=None).astype(np.float64)
+        self._values = ascending
+        self._sums, self._squares = (np.concatenate([[0.0], of.cumsum()]) for of in (ascending, ascending**2))
+
+    @property
+    def largest(self) -> float:
+        """The largest absolute value; 0 if there are none."""
+        return float(np.abs(self._values[[0, -1]]).max()) if len(self._values) else 0.0
+
+    def entropy(self, step: float) -> float:
+        """The entropy of the codes of all values, in bits; there are as many levels as they need."""
+        count = len(self._values)
+        if not count:
+            return 0.0
+        lowest, highest = (
+            round(min(max(float(value) / step, -MOST_LEVELS), MOST_LEVELS)) for value in self._values[[0, -1]]
+        )
+        ends = self._ends(step, lowest, highest)
+        counts = ends[1:] - ends[:-1]
+        return math.log2(count) - float(counts @ np.log2(np.maximum(counts, 1))) / count
+
+    def error(self, step: float) -> float:
+        """The sum of the squared errors of codes of eight bits."""
+        most = ZERO[8] - 1
+        ends, levels = self._ends(step, -most, most), step * np.arange(-most, most + 1)
+        counts, sums, squares = (of[1:] - of[:-1] for of in (ends, self._sums[ends], self._squares[ends]))
+        return float((squares - 2 * levels * sums + levels**2 * counts).sum())
+
+    def _ends(self, step: float, lowest: int, highest: int) -> np.ndarray[Any, Any]:
+        """Where the values of each code begin and end, int64 [levels + 1]; the outer codes have all that is beyond."""
+        ends = np.empty(highest - lowest + 2, dtype=np.int64)
+        ends[0], ends[-1] = 0, len(self._values)
+        ends[1:-1] = np.searchsorted(self._values, (np.arange(lowest, highest) + 0.5) * step)
+        return ends
 
 
 def _blocks(values: Tensor) -> tuple[Tensor, ...]:
@@ -188,11 +236,6 @@ def _signed(values: Tensor, step: float, most: float, rounding: Rounding | None)
     codes = rounding.codes(values, steps, ZERO[8] - 1, mask=values != 0)  # pruned zeros stay zeros
     # The rest of a row cannot make up for a clipped value.
     return torch.where(codes.abs().amax(1, keepdim=True) > most, plain, codes)
-
-
-def _rounded(values: Tensor, step: float, zero: int) -> Tensor:
-    """The nearest levels, float32 like `values`."""
-    return (values / (step or 1.0)).round_().clamp_(1 - zero, zero - 1).mul_(step)
 
 
 def _entropy(codes: Tensor) -> float:

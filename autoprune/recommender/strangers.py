@@ -121,9 +121,10 @@ class Strangers:
     def _slope(self, users: Array, means: Array) -> Array:
         """The direction in which the loss falls along the sphere, at users' unit vectors; float32 [users, dim]."""
         length = norms(self._compared).mean().clip(min=1e-12)
-        scores = users @ self._compared.T / (length * self._temperature)
-        library = namespace(scores)
-        weights = library.exp(scores - library.amax(scores, 1)[:, None])
+        weights = (users / (length * self._temperature)) @ self._compared.T
+        library = namespace(weights)
+        weights -= library.amax(weights, 1)[:, None]
+        library.exp(weights, out=weights)  # in place, as new memory for as many values takes as long as the product
         slope = (means - weights @ self._compared / weights.sum(1)[:, None]) / length
         return slope - (slope * users).sum(1)[:, None] * users
 

@@ -15,6 +15,7 @@ Aside      live: on test, users without a row are served from all earlier intera
 from __future__ import annotations
 
 import copy
+from typing import NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,22 @@ PERTURBED_USERS = 1024
 """At most so many users are evaluated under a perturbation: all would cost as much as the whole split."""
 
 
+class Batch(NamedTuple):
+    """Some users of an evaluation, whose answers are computed together; positions in a batch count from 0.
+
+    Attributes:
+        users: positions of the users, int64 [n].
+        known, hidden: the histories that serve them, and what is not recommended to them; the same object if equal.
+        owner, wanted: users, as positions in the batch, and their target items, int64 [m] each.
+    """
+
+    users: Tensor
+    known: Histories
+    hidden: Histories
+    owner: Tensor
+    wanted: Tensor
+
+
 class Targets:
     """The users of a split and their target items.
 
@@ -59,6 +76,7 @@ class Targets:
         self.strangers = False
         self.seen, self.wanted = data.seen_before(split), data.targets(split)
         self.known = data.train
+        self._batches: dict[int, list[Batch]] = {}
         owner, items = self.wanted.take(self.users)
         histories = self.known.counts[self.users]
         short = histories <= histories.median()
@@ -77,13 +95,29 @@ class Targets:
         """The same targets for a perturbation or an aside."""
         if name not in ASIDES:
             return self._perturbed(name)
-        live = copy.copy(self)
+        live = self._twin()
         live.known = self.seen
         return live
 
+    def batches(self, step: int) -> list[Batch]:
+        """The users in batches of `step`; they are kept, since every model answers the same ones."""
+        if step not in self._batches:
+            self._batches[step] = [self._batch(users) for users in torch.split(self.users, step)]
+        return self._batches[step]
+
+    def _batch(self, users: Tensor) -> Batch:
+        known = self.known.of_users(users).in_numpy()
+        hidden = known if self.known is self.seen else self.seen.of_users(users).in_numpy()
+        return Batch(users, known, hidden, *self.wanted.take(users))
+
+    def _twin(self) -> Self:
+        twin = copy.copy(self)
+        twin._batches = {}
+        return twin
+
     def _perturbed(self, name: str) -> Targets:
         """The targets of at most `PERTURBED_USERS` users, whose histories are perturbed."""
-        perturbed, draw = copy.copy(self), np.random.default_rng(0)
+        perturbed, draw = self._twin(), np.random.default_rng(0)
         perturbed.strangers = True
         if len(self.users) > PERTURBED_USERS:
             perturbed.users = self.users[np.sort(draw.choice(len(self.users), PERTURBED_USERS, replace=False))]

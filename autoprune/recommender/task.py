@@ -324,15 +324,11 @@ class RecommenderTask(Task[Factorization, Recommender]):
         return self._score(served, targets)
 
     def _score(self, served: Recommender, targets: Targets) -> pd.DataFrame:
-        ranks, step = [], at_once(served.device, 4 * len(self.data.items), usual=SCORE_USERS)
-        for start in range(0, len(targets.users), step):
-            batch = targets.users[start : start + step]
-            ids = None if targets.strangers else self.data.users.take(batch.numpy())
-            histories = targets.known.of_users(batch)
-            hidden = histories if targets.known is targets.seen else targets.seen.of_users(batch)
-            best = torch.from_numpy(served.topk(ids, self.cutoff, histories=histories, hidden=hidden))
-            owner, wanted = targets.wanted.take(batch)
-            hits = best[owner] == wanted[:, None]
+        ranks = []
+        for batch in targets.batches(at_once(served.device, 4 * len(self.data.items), usual=SCORE_USERS)):
+            ids = None if targets.strangers else self.data.users.take(batch.users.numpy())
+            best = torch.from_numpy(served.topk(ids, self.cutoff, histories=batch.known, hidden=batch.hidden))
+            hits = best[batch.owner] == batch.wanted[:, None]
             ranks.append(torch.where(hits.any(1), hits.int().argmax(1) + 1.0, torch.inf))
             served.pause()
         return targets.rows.assign(rank=torch.cat(ranks).numpy())
