@@ -96,7 +96,7 @@ RECOMMENDER_EXAMS = [
     Exam("l1", {"strength": 90.0, "groups": "rows"}, {"rows.item": None, "rows.user": None}),
     Exam(
         "quantize",
-        {"bits": {"user": 2.0, "item": 2.5}, "by_frequency": {"item": 1.0}, "entropy": True},
+        {"bits": {"user": 1.6, "item": 1.6}, "by_frequency": {"item": 0.5}, "entropy": True},
         bits=frozenset({4}),
     ),
     Exam("quantize", {"bits": 8}, bits=frozenset({8})),

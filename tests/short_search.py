@@ -10,6 +10,7 @@ SHORT = {
     "recipes.space.DRAWN_CORNERS": 40,
     "study.sampling.scan.MODELLED": 40,  # so that neighbours are all that is asked for at its end
     "study.sampling.scan.FEWEST": 6,
+    "study.sampling.scan.FEWEST_LOOKS": 0,
     "study.sampling.refinement.FEWEST": 2,
     "study.making.MADE": MADE,
     "study.making.MADE_FIRST": 2,

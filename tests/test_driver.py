@@ -52,7 +52,7 @@ SPACE: dict[str, Any] = {
 }
 """Thirty recipes, of which a look can tell all."""
 
-TRAINED: dict[str, Any] = {**SPACE, "encode": {**SPACE["encode"], "epochs": {"any_of": [0, 1, 2]}}}
+TRAINED: dict[str, Any] = {**SPACE, "encode": {**SPACE["encode"], "epochs": {"any_of": [0, 2]}}}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -651,7 +651,7 @@ def test_without_a_scan_recipes_are_asked_for_and_the_best_are_made(planted: Pat
     assert len(looks) > 8
     names = [point.candidate.name for point in record.points]
     assert names[:3] == ["baseline", "int8", "int4"]
-    assert 0 < names.count("trial") <= 2
+    assert 0 < names.count("trial") <= MADE
 
 
 def test_nothing_is_measured_beside_a_baseline_that_was_judged_by_other_rules(

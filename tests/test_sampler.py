@@ -87,11 +87,16 @@ def test_of_what_failed_nothing_is_learned_and_the_search_goes_on(kind: str) -> 
     assert len(one.ask(8)) == 8
 
 
-def test_as_many_outcomes_as_trials_are_told() -> None:
-    one = sampler(TPE)
+def test_the_oldest_trials_are_told_first_and_never_more_than_are_open() -> None:
+    one, other = sampler(TPE), sampler(TPE)
     asked = one.ask(3)
-    with pytest.raises(ValueError, match="shorter"):
-        one.tell([outcome(asked[0])])
+    other.ask(3)
+    for at in asked:
+        one.tell([outcome(at)])
+    other.tell([outcome(at) for at in asked])
+    assert one.ask(20) == other.ask(20)
+    with pytest.raises(ValueError, match="longer"):
+        one.tell([outcome(asked[0])] * 21)
 
 
 def test_what_violates_is_left() -> None:

@@ -141,19 +141,20 @@ def test_it_stops_once_the_hypervolume_stands_still(tmp_path: Path) -> None:
         return volumes[-1] <= (1 + growth.LEAST) * volumes[-1 - round(len(volumes) / 2)]
 
     assert stands_still(made._growth.volumes)
-    sooner = [made._growth.volumes[:count] for count in range(scan.FEWEST, len(made._growth.volumes))]
+    fewest = -(-scan.FEWEST_LOOKS // made._batch)
+    sooner = [made._growth.volumes[:count] for count in range(fewest, len(made._growth.volumes) - 1)]
     assert not any(stands_still(volumes) for volumes in sooner if volumes[-1])
-    assert len(made._growth.volumes) < MOST_LOOKS // 10
+    assert len(made._growth.volumes) < MOST_LOOKS // made._batch
 
 
 def test_what_is_asked_for_is_done_in_full_though_nothing_grows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(growth, "LEAST", 9.0)
-    whole, free = (scanned(lookout(tmp_path / str(whole)), most=200, whole=whole) for whole in (True, False))
+    whole, free = (scanned(lookout(tmp_path / str(whole)), most=300, whole=whole) for whole in (True, False))
     assert whole.done
-    assert len(whole._growth.volumes) == 20
-    assert len(free._growth.volumes) == scan.FEWEST
+    assert len(whole._growth.volumes) == -(-300 // whole._batch)
+    assert len(free._growth.volumes) == -(-scan.FEWEST_LOOKS // free._batch) + 1, "another one was under way"
 
 
 def test_it_stops_at_so_many_looks(tmp_path: Path) -> None:

@@ -91,9 +91,8 @@ class Rated:
         plain = sample / max(spread, 1e-30)
         ordered = _Ordered(plain)
         step = _distance(ordered.entropy, self.rate) if self.felt is None else self._distance(plain)
-        if ordered.largest > (ZERO[8] - 0.5) * step:  # such outliers are clipped, which a larger step may not do
-            step = min((step * 1.5**power for power in range(WIDER)), key=ordered.error)
-        step *= spread
+        # Outliers are clipped, and no codes of few or sparse values may have such an entropy: so try larger steps.
+        step = spread * min((step * 1.5**power for power in range(WIDER)), key=ordered.error)
         clipped = sum(int((block.abs() > (ZERO[4] - 0.5) * step).sum()) for block in _blocks(values))
         stretches = self._stretches(values)
         cut_off = 0.0 if stretches else CLIPPED
@@ -189,11 +188,6 @@ class _Ordered:
         ascending = np.sort(values.detach().cpu().numpy(), axis=None).astype(np.float64)
         self._values = ascending
         self._sums, self._squares = (np.concatenate([[0.0], of.cumsum()]) for of in (ascending, ascending**2))
-
-    @property
-    def largest(self) -> float:
-        """The largest absolute value; 0 if there are none."""
-        return float(np.abs(self._values[[0, -1]]).max()) if len(self._values) else 0.0
 
     def entropy(self, step: float) -> float:
         """The entropy of the codes of all values, in bits; there are as many levels as they need."""

@@ -60,10 +60,6 @@ class Batch:
     claimed: Sequence[str] = ()
     heard: int = 0
 
-    def is_room(self, most: int) -> bool:
-        """Whether another chunk can be handed out; finished ones are kept first, in their order."""
-        return not self.flying or (not self.flying[0][1].done() and len(self.flying) < AHEAD * most)
-
 
 class Dispatcher:
     """Hands out the chunks of batches.
@@ -100,7 +96,7 @@ class Dispatcher:
     def kept(self, batch: Batch) -> Iterator[None]:
         """Hands out chunks until a batch is finished, and chunks of other batches where there is room.
 
-        The looks of each batch are kept in its order. Yields whenever some looks have been written to disk. If a chunk
+        Looks are kept in the order of their requests. Yields whenever some have been written to disk. If a chunk
         has ended its processes, each of its recipes is handed out on its own; one that ends them again counts as
         failed. After any other error nothing more is handed out; it is raised once the other results are kept.
         """
@@ -120,11 +116,16 @@ class Dispatcher:
             raise error
 
     def hand_out(self) -> None:
-        """Hands out as many chunks as there is room for, those of older batches first."""
+        """Hands out as many chunks as there is room for, those of older batches first.
+
+        If looks can be kept, that comes first: an executor may take a chunk before `submit` returns.
+        """
         running = sum(not future.done() for batch in self._batches for _, future in batch.flying)
         for batch in self._batches:
             most = self.most(long=batch.long)
-            while batch.left and running < most and batch.is_room(most) and self._is_time(batch):
+            while batch.left and running < most and len(batch.flying) < AHEAD * most and self._is_time(batch):
+                if self._can_keep:
+                    return
                 chunk = [dataclasses.replace(one, seconds=batch.until.left) for one in batch.left.popleft()]
                 future = self._executor.submit(self._evaluator.looks, chunk)
                 batch.flying.append((chunk, future))
@@ -132,8 +133,14 @@ class Dispatcher:
             if batch.left and running >= most:
                 return
 
+    @property
+    def _can_keep(self) -> bool:
+        """Whether the looks that come next, in the order of the requests, have come back."""
+        unfinished = next((batch for batch in self._batches if batch.flying or self._goes_on(batch)), None)
+        return unfinished is not None and bool(unfinished.flying) and unfinished.flying[0][1].done()
+
     def keep(self) -> bool:
-        """Keeps the looks that have come back; returns whether there were any."""
+        """Keeps the looks that came back and have no unfinished ones before them; returns whether there were any."""
         looks = list[Look]()
         for batch in self._batches:
             repeated = list[Sequence[Asked]]()
@@ -147,9 +154,15 @@ class Dispatcher:
                 else:
                     self._failed = self._failed or error
             batch.left.extendleft(reversed(repeated))
+            if batch.flying or self._goes_on(batch):
+                break
         if looks:
             self._looks.keep(*looks)
         return bool(looks)
+
+    def _goes_on(self, batch: Batch) -> bool:
+        """Whether more of a batch will be handed out."""
+        return bool(batch.left) and self._is_time(batch)
 
     def nothing(self, asked: Asked, why: Ended) -> Look:
         """The look at a recipe that failed."""
@@ -163,6 +176,5 @@ class Dispatcher:
 
         After an error, all batches are waited for.
         """
-        has_chunks = bool(batch.left) and self._is_time(batch)
-        batches = [batch, *self._batches] if has_chunks or self._failed is not None else [batch]
+        batches = [batch, *self._batches] if self._goes_on(batch) or self._failed is not None else [batch]
         return next((one.flying[0][1] for one in batches if one.flying), None)

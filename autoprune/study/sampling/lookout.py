@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from statistics import median
 from typing import Any
 
@@ -284,3 +284,10 @@ class Lookout:
         """The name of a look as a piece of work that drivers can claim."""
         key, epochs = name
         return f"{'closer ' * self.closer}look {key} {epochs}"
+
+
+def _even_chunks(requests: Sequence[Asked], size: int) -> list[Sequence[Asked]]:
+    """Chunks of at most `size`, in order, as few and as even as possible, so that no worker waits for a longer one."""
+    count = -(-len(requests) // size)
+    ends = [len(requests) * number // max(count, 1) for number in range(count + 1)]
+    return [requests[start:end] for start, end in pairwise(ends)]

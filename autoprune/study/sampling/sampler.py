@@ -83,20 +83,20 @@ class Sampler:
         return values
 
     def tell(self, outcomes: Sequence[Outcome | None]) -> None:
-        """Reports the results of the open trials, in the order in which they were asked for; None for a failed one.
+        """Reports the results of the oldest open trials, in the order of asking; None for a failed one.
 
         A sampler that does not learn ignores them, so the next ask need not wait for them.
         """
         if not self.learns:
             return
-        for trial, outcome in zip(self._open, outcomes, strict=True):
+        for trial, outcome in zip(self._open[: len(outcomes)], outcomes, strict=True):
             if outcome is None:
                 self._study.tell(trial, state=TrialState.FAIL)
                 continue
             for name, violation in outcome.violations.items():
                 trial.set_constraint(name, violation)
             self._study.tell(trial, list(outcome.gains))
-        self._open = []
+        self._open = self._open[len(outcomes) :]
 
 
 @contextmanager

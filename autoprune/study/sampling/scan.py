@@ -20,12 +20,12 @@ from autoprune.study.sampling.neighbours import Neighbours, draw_new
 from autoprune.study.sampling.niches import Niches
 from autoprune.study.sampling.sampler import RANDOM, TPE, Sampler, Values
 
-BATCH = 10
-"""Looks that are requested together; more on a large cluster, see `Lookout.together`. Such large batches are not drawn
-by TPE, which would take longer than the looks …"""
+BATCH = 6
+"""Looks in a batch; more on a large cluster, see `Lookout.together`. Such large batches are not drawn by TPE, which
+would take longer than the looks."""
 
 UNDER_WAY = 2
-"""… and are split into so many batches in flight: when the last looks of one are awaited, the next is there."""
+"""So many batches are under way: workers go on with one while the sampler, told of the last, chooses another."""
 
 ALONE = 20
 """The sampler alone chooses so many looks; after that, half of each batch are neighbours of the front …"""
@@ -36,11 +36,11 @@ MODELLED = 300
 MOST_LOOKS = 3000
 """The default limit on the looks of a scan."""
 
-FEWEST = 20
-"""A scan takes at least so many batches …"""
+FEWEST, FEWEST_LOOKS = 20, 200
+"""A scan takes at least so many batches, and at least so many looks …"""
 
-HOPEFUL = 90
-"""… or so many while nothing meets the requirements."""
+HOPEFUL = 4.5
+"""… and so many times as many while nothing meets the requirements."""
 
 SMALL = 200
 """If a space has no more untrained recipes, all of them are looked at."""
@@ -92,7 +92,7 @@ class Scan:
         self._pending: list[Values] = []  # values to look at in any case
         together = lookout.together(BATCH, most=most)
         self._many = together > BATCH
-        self._batch, self._at_once = (together // UNDER_WAY, UNDER_WAY) if self._many else (together, 1)
+        self._batch = together // UNDER_WAY if self._many else BATCH
         self.begun = self.done = False
 
     def run(self, starts: Iterable[Mapping[str, Any]], *, until: Deadline, joined: bool = False) -> None:
@@ -153,7 +153,7 @@ class Scan:
         taken, self._growth = 0, Growth()
         in_flight: deque[tuple[list[Values], Batch]] = deque()
         while True:
-            while taken < most and not self._has_converged and len(in_flight) < self._at_once and not over:
+            while taken < most and not self._has_converged and len(in_flight) < UNDER_WAY and not over:
                 if taken and taken == modelled:
                     sampler = self._sampler(RANDOM)
                 count = min(self._batch, most - taken)
@@ -236,8 +236,9 @@ class Scan:
     @property
     def _has_converged(self) -> bool:
         """Whether the looks find nothing more."""
-        volumes = self._growth.volumes
-        return not self._whole and self._growth.is_over(FEWEST if volumes and volumes[-1] else HOPEFUL)
+        fewest = max(FEWEST, -(-FEWEST_LOOKS // self._batch))
+        feasible = bool(self._growth.volumes) and self._growth.volumes[-1] > 0
+        return not self._whole and self._growth.is_over(fewest if feasible else round(HOPEFUL * fewest))
 
 
 def _values(sampler: Sampler, count: int, *, near: Sequence[Values]) -> list[Values]:
