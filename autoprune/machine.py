@@ -1,4 +1,4 @@
-"""The machine's fingerprint (only latencies with equal fingerprints are compared), its threads and its memory."""
+"""The machine's fingerprint (only latencies with equal fingerprints are compared), its devices, threads and memory."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from autoprune.errors import AutopruneError, unknown
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +65,27 @@ def machine(device: str = "cpu") -> dict[str, str | int]:
             facts["gpu"] = torch.cuda.get_device_name(device)
     facts["id"] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
     return facts
+
+
+def find_device(name: str) -> torch.device:
+    """The device that `study.device` names.
+
+    Raises:
+        AutopruneError: there is no such device.
+    """
+    import torch  # as above
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise unknown("study.device", name, ("cpu", "cuda"))
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise AutopruneError(f"study.device: {name} was asked for, but torch sees no CUDA device here; use cpu.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise AutopruneError(f"study.device: {name} was asked for, but torch sees {torch.cuda.device_count()} here.")
+    return device
 
 
 def cores() -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+from autoprune.whole import whole_file
 
 
 def cache_folder(kind: str) -> Path:
@@ -27,14 +27,9 @@ def keep(path: Path, write: Callable[[BinaryIO], object]) -> OSError | None:
         The error that prevented writing, or None. The caller can go on without the file: it is computed again next
         time.
     """
-    draft = path.with_name(f"{path.stem}-{secrets.token_hex(4)}.draft")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("xb") as file:
+        with whole_file(path) as draft, draft.open("xb") as file:
             write(file)
-        draft.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
         return error
     return None

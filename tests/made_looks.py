@@ -144,13 +144,13 @@ class LastFirst(Executor):
 
 
 class Wide(LastFirst):
-    """Twelve calls in flight; the first or the last of them is finished first.
+    """Thirteen calls in flight; the first or the last of them is finished first.
 
     Attributes:
         flying: calls in flight, whenever one is finished.
     """
 
-    slots = 12
+    slots = 13
 
     def __init__(self, *, first: bool) -> None:
         super().__init__()

@@ -176,7 +176,7 @@ def test_vectors_of_length_1_are_cut_short_where_lengths_do_not_count(folder: Pa
     np.testing.assert_allclose(found @ found.T, theirs.similarity(expected, expected), atol=2e-5)
     for similarity in ("dot", "euclidean", "manhattan"):
         told.write_text(json.dumps({"truncate_dim": 12, "similarity_fn_name": similarity}))
-        assert f"compares them by {similarity}: their lengths would be others here" in refused(folder)
+        assert f"compares them by {similarity}: their lengths would differ here" in refused(folder)
         told.write_text(json.dumps({"truncate_dim": 40, "similarity_fn_name": similarity}))  # all there are, and more
         matches_sentence_transformers(folder)
 
@@ -201,7 +201,7 @@ def test_a_prompt_that_others_put_before_no_document_is_told(folder: Path, promp
     (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))
     notes = read_encoder(str(folder)).notes
     assert len(notes) == bool(note)
-    assert not note or notes[0].startswith(f"documents stand behind its prompt {note}; sentence-transformers 6")
+    assert not note or notes[0].startswith(f"documents get its prompt {note}; sentence-transformers 6")
 
 
 def test_there_is_no_folder(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_architectures_that_are_not_known(folder: Path, entries: dict[str, Any],
 
 def test_an_unknown_pooling(folder: Path) -> None:
     changed(folder / "1_Pooling" / "config.json", pooling_mode_cls_token=True)
-    assert "the pooling cls and mean is unknown; one of mean, cls, max, lasttoken" in refused(folder)
+    assert "the pooling cls and mean is unknown; give exactly one of mean, cls, max, lasttoken" in refused(folder)
 
 
 def test_a_dense_module_with_an_activation_matches_sentence_transformers(folder: Path) -> None:

@@ -16,6 +16,7 @@ from autoprune.artifacts import artifact
 from autoprune.artifacts.served import serve
 from autoprune.config.compose import compose_sections
 from autoprune.config.sections import structured
+from autoprune.config.settings import StudyConfig
 from autoprune.errors import AutopruneError, RecipeError
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
@@ -26,7 +27,6 @@ from autoprune.recommender.make import make_interactions
 from autoprune.recommender.pieces import role_of
 from autoprune.recommender.served import Recommender
 from autoprune.study.definition import Definition, make_task
-from autoprune.study.settings import StudyConfig
 from autoprune.study.suited import suited
 
 USERS, ITEMS, DIM, EACH = 220, 60, 5, 10

@@ -11,6 +11,7 @@ import yaml
 import autoprune
 from autoprune.config.compose import compose_config, compose_sections
 from autoprune.config.sections import sections, structured
+from autoprune.config.settings import StudyConfig
 from autoprune.errors import AutopruneError
 from autoprune.families import task_maker
 from autoprune.fronts.profiles import load_profile
@@ -18,7 +19,6 @@ from autoprune.fronts.requirements import parse_requirements
 from autoprune.recipes.space import Space
 from autoprune.study.definition import check_no_idle_settings
 from autoprune.study.job import run_study
-from autoprune.study.settings import StudyConfig
 
 CONF = Path(__file__).parent.parent / "conf"
 GROUPS = [path.relative_to(CONF) for path in sorted(CONF.glob("*/*.yaml"))]

@@ -27,11 +27,11 @@ from autoprune import cli
 from autoprune.cli.verbs import VERBS
 from autoprune.config.compose import compose_config
 from autoprune.config.sections import sections, structured
+from autoprune.config.settings import StudyConfig
 from autoprune.families import task_maker
 from autoprune.fronts.requirements import parse_requirements
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.space import Space
-from autoprune.study.settings import StudyConfig
 
 REPO = Path(__file__).parent.parent
 PLAIN = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]

@@ -24,10 +24,11 @@ from rich.console import Console
 from autoprune.config.compose import compose_config
 from autoprune.config.sections import sections
 from autoprune.deadline import Deadline
-from autoprune.errors import AutopruneError, Diverged
+from autoprune.errors import AutopruneError, Diverged, Failed
 from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.measure.judge import Judge
 from autoprune.recipes.store import Store
+from autoprune.recommender.task import RecommenderTask
 from autoprune.record.archive import Archive, Candidate
 from autoprune.record.failures import FAILED, Failures
 from autoprune.record.folder import STORE
@@ -36,6 +37,7 @@ from autoprune.record.record import Record
 from autoprune.steps.quantize import Quantize
 from autoprune.study import making
 from autoprune.study.budget import Budget
+from autoprune.study.evaluation.loaded import timed
 from autoprune.study.executors.executor import Executor, FreshProcess, Serial
 from autoprune.study.executors.forked import can_fork
 from autoprune.study.job import run_study
@@ -479,6 +481,59 @@ def test_a_preset_that_has_no_score_is_passed_over(
     assert {path.name for path in (tmp_path / "s" / "artifacts").iterdir()} == {
         point.candidate.key for point in record.points
     }
+
+
+def test_a_preset_whose_requests_cannot_be_made_is_passed_over(
+    planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, seen = RecommenderTask.workloads, list[Any]()
+
+    def workloads(self: RecommenderTask, served: Any) -> Any:
+        seen.extend([served] * (served not in seen))
+        if len(seen) == 2:
+            raise KeyError("no such user")
+        return real(self, served)
+
+    monkeypatch.setattr(RecommenderTask, "workloads", workloads)
+    record = search(planted, tmp_path, Serial(), "study.looks=0")
+    assert [point.candidate.name for point in record.points] == ["baseline", "int4"]
+    (failure,) = Failures(tmp_path / "s" / FAILED).found.values()
+    assert failure.name == "int8"
+    assert failure.reason.startswith("KeyError: 'no such user' (test_driver.py:")
+    assert {path.name for path in (tmp_path / "s" / "artifacts").iterdir()} == {
+        point.candidate.key for point in record.points
+    }
+
+
+def test_a_candidate_that_cannot_be_timed_is_timed_by_the_next_run(
+    planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(task: Any, served: Any, baseline: Any, **settings: Any) -> Any:
+        if baseline is not None:
+            raise KeyError("no such user")
+        return timed(task, served, baseline, **settings)
+
+    words, notes = ("study.looks=0", "study.objectives=[quality,latency]"), list[str]()
+    with monkeypatch.context() as patch:
+        patch.setattr("autoprune.study.evaluation.evaluate.timed", failing)
+        record = search(planted, tmp_path, Serial(), *words, watch=Watching(note=notes.append))
+    assert [len(point.candidate.latest().latency) for point in record.points] == [2, 0, 0]
+    said = [note.partition(" (")[0] for note in notes if "timed" in note]
+    assert said == [f"candidate {number} could not be timed: KeyError: 'no such user'" for number in (1, 2)]
+    assert [point.number for point in Front(record).points] == [0]
+    record = search(planted, tmp_path, Serial(), *words)
+    assert [len(point.candidate.latest().latency) for point in record.points] == [2, 2, 2]
+
+
+def test_a_baseline_that_cannot_be_timed_ends_the_search(
+    planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any, **__: Any) -> Any:
+        raise Failed("mine.py:7: workloads() failed with KeyError: 'no such user'.")
+
+    monkeypatch.setattr("autoprune.study.evaluation.evaluate.timed", failing)
+    with pytest.raises(AutopruneError, match=r"^mine\.py:7: workloads\(\) failed with KeyError"):
+        search(planted, tmp_path, Serial(), "study.looks=0")
 
 
 @pytest.mark.parametrize("looks", [0, 20])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,13 +15,13 @@ from typing import Any
 
 import pytest
 
+from autoprune.config.settings import ExecutorConfig
 from autoprune.deadline import OutOfTime
 from autoprune.errors import AutopruneError, Diverged, RecipeError
 from autoprune.study.definition import Definition
 from autoprune.study.executors.executor import Executor, FreshProcess, Serial, Worker
 from autoprune.study.executors.local import Local
 from autoprune.study.job import cluster_of, executor_config
-from autoprune.study.settings import ExecutorConfig
 
 DEFINITION = Definition(content={"study": {"seed": 0}}, places={}, folder=Path("runs/s"), latency_seconds=0.1)
 
@@ -197,6 +199,30 @@ def test_an_interrupted_call_ends_its_process(monkeypatch: pytest.MonkeyPatch) -
 def test_an_executor_that_cannot_be_is_refused(section: dict[str, Any], said: str) -> None:
     with pytest.raises(AutopruneError, match=said):
         executor_config({"executor": section})
+
+
+def test_a_kit_is_unpacked_as_the_study_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = pytest.importorskip("autoprune.study.executors.cluster")
+    data, runs = tmp_path / "data.csv", tmp_path / "here" / "runs"
+    content = {data: "1,2", runs / "s/artifacts/key/tensors": "tensors", runs / ".store/key.pt": "dense"}
+    for path, text in content.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    class Packed(Counter):
+        files = (runs / "s/artifacts/key", runs / ".store/key.pt", runs / ".store/untrained.pt")
+
+    places = {"task.data.path": str(data)}
+    kit = cluster.packed(Packed(dataclasses.replace(DEFINITION, places=places, folder=runs / "s")))
+    (tmp_path / "node").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "node"))
+    for path in content:
+        path.unlink()
+    there = cluster._unpacked_definition(kit)
+    assert there.folder.is_relative_to(tmp_path / "node")
+    assert Path(there.places["task.data.path"]).read_text() == "1,2"
+    assert (there.artifacts / "key" / "tensors").read_text() == "tensors"
+    assert [path.name for path in (there.folder.parent / ".store").iterdir()] == ["key.pt"]
 
 
 def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,9 +33,9 @@ from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Beside
 from autoprune.config.compose import compose_sections
 from autoprune.config.sections import structured
+from autoprune.config.settings import StudyConfig
 from autoprune.families import task_maker
 from autoprune.recommender.task import RecommenderTask
-from autoprune.study.settings import StudyConfig
 
 SEED = int(os.environ.get("AUTOPRUNE_FUZZ", "0"))
 

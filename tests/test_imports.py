@@ -26,6 +26,7 @@ ROOMS = {
     "deadline": "",
     "fits": "",
     "machine": "",
+    "whole": "",
     "user_cache": "",
     "families": "",
     "readers": "files named checkpoint arrays model2vec parquet words ids table",
@@ -34,11 +35,11 @@ ROOMS = {
     "models": "remembered context axis table planned model",
     "steps": "step importance layers fed refit surgeon width rows dims turning l1 magnitude slopes compensation "
     "sharing frequency coded quantize mixed product tiers store",
-    "artifacts": "manifest whole exported inside served tensor_file artifact formats",
+    "artifacts": "manifest exported inside served tensor_file artifact formats",
     "exports": "tables arrays faiss_index",
     "tasks": "metric ranking benchmarks content task",
     "metrics": "",
-    "recommender": "histories beside asked strangers folding loss data data.looks data.columns data.text "
+    "recommender": "histories beside asked strangers folding loss data data.values data.columns data.text "
     "data.delimited data.parquet data.lightgcn data.tables data.log data.interactions config targets ties kernels topk "
     "served model task pieces sides trained matching brought make",
     "encoder": "settings source checkpoint countdown prompts similarity stored vocabulary tokenizer functional "
@@ -59,11 +60,11 @@ ROOMS = {
     "record": "storage journal archive looks failures folder point unfinished record",
     "fronts": "requirements profiles pareto shrinkage promises pool letters infeasible fall optimism obstacles "
     "limits front",
-    "config": "hydra_state arguments entries chosen errors sections compose",
-    "study": "settings definition request budget suited executors.executor executors.forked executors.local "
-    "executors.staff teams.team teams.leases teams.storage teams evaluation.provenance evaluation.verdict "
-    "evaluation.task_worker evaluation.loaded evaluation.maker executors.cluster executors evaluation.looker "
-    "evaluation.evaluate evaluation.remeasure progress.progress progress.outlook session evaluation.eviction "
+    "config": "settings hydra_state arguments entries chosen errors sections compose",
+    "study": "definition request budget suited executors.executor executors.forked executors.local executors.staff "
+    "executors.cluster executors teams.team teams.leases teams.storage teams evaluation.provenance evaluation.verdict "
+    "evaluation.task_worker evaluation.loaded evaluation.maker evaluation.looker evaluation.evaluate "
+    "evaluation.remeasure progress.progress progress.outlook session evaluation.eviction "
     "evaluation.candidates evaluation sampling.sampler sampling.neighbours sampling.choices sampling.dispatcher "
     "sampling.lookout sampling.finds sampling.growth sampling.niches sampling.scan sampling.promotion "
     "sampling.beginnings sampling.cohorts sampling.races sampling.rungs sampling.refinement sampling.bases "
@@ -71,7 +72,7 @@ ROOMS = {
     "testing": "",
     "api": "",
     "views": "plain commands layers marks order effects intervals phrases pace looks headline origin rows front_json "
-    "compare measured card front_png.places front_png.labels front_png.figure front_png snapshot plots.look "
+    "compare measured card front_png.places front_png.labels front_png.figure front_png snapshot plots.common "
     "plots.tradeoff plots.study plots report.sliders report.commands report.content report dashboard.notes "
     "dashboard.mirror "
     "dashboard.server dashboard terminal.pages terminal.watch terminal.front terminal.candidate "

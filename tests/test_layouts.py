@@ -350,8 +350,8 @@ def test_an_export_says_which_transformers_reads_it(kind: str, layers: list[int]
     model.cut(model.axes["layers"], torch.tensor(layers))
     stock = write_stock(save(model, tmp_path / "artifact"), tmp_path / "st")
     inside = STOCK.use(stock, ".").inside
-    assert ("The folder takes transformers" in inside) == bool(since)
-    assert not since or f"The folder takes transformers {since} or newer" in inside
+    assert ("The folder needs transformers" in inside) == bool(since)
+    assert not since or f"The folder needs transformers {since} or newer" in inside
 
 
 @pytest.mark.parametrize("kind", ["gemma3_text", "gemma3_text, causal"])

@@ -19,7 +19,7 @@ import autoprune
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import serve
 from autoprune.config.sections import beside_configs
-from autoprune.errors import AutopruneError, RecipeError
+from autoprune.errors import AutopruneError, Failed, RecipeError
 from autoprune.families import task_maker
 from autoprune.module.config import ModuleConfig, ModuleData
 from autoprune.module.lookup import standing_rows
@@ -335,6 +335,22 @@ def test_what_is_wrong_in_the_file_names_the_line(tmp_path: Path, before: str, a
     path = written(tmp_path, (before, after))
     with pytest.raises(AutopruneError, match=words):
         made(path)
+
+
+def test_a_request_that_fails_while_it_is_timed_names_the_line(tmp_path: Path) -> None:
+    """The trial run takes the only answer."""
+    before = "one = self.inputs(torch.arange(1))"
+    task = made(written(tmp_path, (before, "answers = iter([1])"), ("module(*one)", "next(answers)")))
+    request = task.workloads(serve(task.parts(task.model({}, seed=0))))["single"]
+    with pytest.raises(Failed, match=r"mine\.py:\d+: workloads\(\) failed with StopIteration"):
+        request()
+
+
+def test_requests_drawn_from_torch_are_the_same_for_all_candidates(tmp_path: Path) -> None:
+    task = made(written(tmp_path, ("self.inputs(torch.arange(1))", "self.inputs(torch.randint(ROWS, (1,)))")))
+    served = serve(task.parts(task.model({}, seed=0)))
+    first, second = (task.workloads(served)["single"]() for _ in range(2))
+    assert torch.equal(first, second)  # type: ignore[arg-type]
 
 
 def validated(file: Path) -> float:

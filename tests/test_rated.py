@@ -10,6 +10,7 @@ import pytest
 import torch
 from test_packing import drawn, loaded
 
+from autoprune.errors import Diverged
 from autoprune.packing import rated
 from autoprune.packing.codes import Uniform
 from autoprune.packing.rated import LONG, RATES, ROWS, ZERO, Rated, row_steps
@@ -36,6 +37,32 @@ def test_codes_take_what_was_asked_and_answer_as_their_values(rate: float) -> No
     assert float((lengths - 1)[stretched].abs().max()) <= learned.finest, "rows have their own length"
     table = loaded(pack(values, coded=codes))
     torch.testing.assert_close(table.decode(torch.arange(300)), codes.values(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("step", [0.013, 0.21, 1.0, 7.5])
+@pytest.mark.parametrize("kind", ["plain", "heavy tails", "sparse", "one value", "integers"])
+def test_what_codes_of_a_distance_take_and_lose_is_counted_without_making_them(kind: str, step: float) -> None:
+    values = drawn(200, 24, seed=3)
+    values = {
+        "plain": values,
+        "heavy tails": values**3,
+        "sparse": values * (values.abs() > 1.6),
+        "one value": torch.full((3, 5), 0.7),
+        "integers": values.round(),
+    }[kind]
+    ascending = rated._Sorted(values)
+    codes = (values.double() / step).round()
+    assert ascending.entropy(step) == pytest.approx(entropy(codes), abs=1e-6)
+    most = ZERO[8] - 1
+    errors = codes.clamp(-most, most) * step - values
+    assert ascending.error(step) == pytest.approx(float(errors.square().sum()), rel=1e-6, abs=1e-9)
+
+
+def test_values_that_are_not_finite_are_refused() -> None:
+    values = drawn(20, 16, seed=0)
+    values[3, 4] = torch.inf
+    with pytest.raises(Diverged, match="not finite"):
+        Rated(rate=3.0).learn(values)
 
 
 @pytest.mark.parametrize("dim", [1, 3, LONG - 1, LONG])

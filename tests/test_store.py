@@ -45,6 +45,17 @@ def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
     assert store.load("b") is None
 
 
+def test_a_value_is_read_without_the_tensors(tmp_path: Path) -> None:
+    store, path = filled(tmp_path, "a"), tmp_path / "a.pt"
+    weight = CHECKPOINT["model"]["weight"].numpy().tobytes()
+    path.write_bytes(path.read_bytes().replace(weight, bytes(len(weight))))
+    assert (store.value("a", "updates"), store.value("a", "name")) == (3, "dense")
+    assert store.value("a", "seconds") is None
+    assert store.value("b", "updates") is None
+    path.write_bytes(path.read_bytes()[:-1])
+    assert store.value("a", "updates") is None
+
+
 def test_saving_again_replaces(tmp_path: Path) -> None:
     store = filled(tmp_path, "a")
     store.save("a", {"updates": 4})

@@ -44,6 +44,25 @@ def test_a_perturbation_asks_strangers_for_the_same_items(plain: Targets, name: 
     assert torch.equal(made.known.items, again.known.items)
 
 
+@pytest.mark.parametrize("step", [1, 7, 10**6])
+def test_batches_have_every_user_once_with_what_they_know_and_want(plain: Targets, step: int) -> None:
+    for made in (plain, plain.asked("newcomer"), plain.asked("live")):
+        batches = list(made.batches(step))
+        assert torch.equal(torch.cat([batch.users for batch in batches]), made.users)
+        for batch in batches:
+            assert (batch.hidden is batch.known) == (made.known is made.seen)
+            for place, user in list(enumerate(batch.users.tolist()))[:3]:
+                assert batch.known.of(place).tolist() == made.known.of(user).tolist()
+                assert batch.hidden.of(place).tolist() == made.seen.of(user).tolist()
+                assert batch.wanted[batch.owner == place].tolist() == made.wanted.of(user).tolist()
+
+
+def test_the_batches_of_few_users_are_kept(plain: Targets, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert plain.batches(7) is plain.batches(7)
+    monkeypatch.setattr(targets, "KEPT_USERS", len(plain.users) - 1)
+    assert plain.batches(7) is not plain.batches(7)
+
+
 def test_a_newcomer_has_few_of_their_own_items(plain: Targets) -> None:
     made = plain.asked("newcomer")
     assert torch.equal(made.known.counts, plain.known.counts.clamp_max(NEWCOMER_ITEMS))

@@ -15,6 +15,7 @@ from tiny_vectors import vectors_task, words_task
 
 import autoprune
 from autoprune.artifacts import artifact
+from autoprune.config.settings import StudyConfig
 from autoprune.families import FAMILIES
 from autoprune.measure.judge import Judge
 from autoprune.measure.measurement import WHOLE
@@ -26,7 +27,6 @@ from autoprune.recommender.data.interactions import split_log
 from autoprune.recommender.data.log import read_log
 from autoprune.recommender.task import RecommenderTask
 from autoprune.study.job import run_study
-from autoprune.study.settings import StudyConfig
 from autoprune.study.verify import verify
 from autoprune.tasks.task import Judging, Learning, Serving, Task, Training
 from autoprune.testing import Examinee, TaskExam

@@ -78,12 +78,12 @@ def test_training_stops_early_and_keeps_the_best(task: RecommenderTask, context:
     told: list[str] = []
     settings = dataclasses.replace(task.training, epochs=400, patience=1)
     made = train_dense(task, context, trainer=Trainer(settings, report=told.append))
-    looks = [(int(words.split()[5]), float(words.split()[-1])) for words in told]
-    epochs, qualities = zip(*looks, strict=True)
-    assert epochs == tuple(range(0, epochs[-1] + 1, 5))  # 20 updates between looks, 4 an epoch
+    validations = [(int(words.split()[5]), float(words.split()[-1])) for words in told]
+    epochs, qualities = zip(*validations, strict=True)
+    assert epochs == tuple(range(0, epochs[-1] + 1, 5))  # 20 updates between validations, 4 an epoch
     assert epochs[-1] < 400
     best = qualities[-1]
-    assert qualities.index(best) <= len(looks) - 1 - settings.patience  # what is told is rounded
+    assert qualities.index(best) <= len(validations) - 1 - settings.patience  # what is told is rounded
     assert task.validate(made) == pytest.approx(best, abs=5e-5)
 
 
@@ -167,7 +167,7 @@ def test_a_short_run_is_the_beginning_of_a_long_one(task: RecommenderTask, conte
         )
 
     with pytest.raises(OutOfTime):
-        tune("long", 4, dataclasses.replace(context, deadline=Looks(2 * UPDATES)))
+        tune("long", 4, dataclasses.replace(context, deadline=Checks(2 * UPDATES)))
     tune("short", 2, context)
     halfway, finished = store.load("long"), store.load("short")
     assert halfway is not None
@@ -176,8 +176,8 @@ def test_a_short_run_is_the_beginning_of_a_long_one(task: RecommenderTask, conte
     assert all(torch.equal(tensor, finished["model"][name]) for name, tensor in halfway["model"].items())
 
 
-class Looks(Deadline):
-    """Is over after so many looks at the clock: one after each update."""
+class Checks(Deadline):
+    """Is over after it was checked so many times: once after each update."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -189,15 +189,15 @@ class Looks(Deadline):
         return float(self.__dict__["count"])
 
 
-@pytest.mark.parametrize("looks", [1, 3, 6])
+@pytest.mark.parametrize("checks", [1, 3, 6])
 def test_a_training_that_is_stopped_anywhere_goes_on_bit_identically(
-    looks: int, task: RecommenderTask, context: Context, tmp_path: Path
+    checks: int, task: RecommenderTask, context: Context, tmp_path: Path
 ) -> None:
     trainer = Trainer(dataclasses.replace(task.training, epochs=6, evaluate_every=8))
     store, reached = Store(tmp_path), [0]
     while "made" not in locals():
         try:
-            stopping = dataclasses.replace(context, deadline=Looks(looks))
+            stopping = dataclasses.replace(context, deadline=Checks(checks))
             made = train_dense(task, stopping, trainer=trainer, store=store)
         except OutOfTime:
             checkpoint = store.load("k") or {}
@@ -207,14 +207,14 @@ def test_a_training_that_is_stopped_anywhere_goes_on_bit_identically(
     assert same(made, train_dense(task, context, trainer=trainer))
 
 
-def test_a_look_at_validation_data_is_stopped_and_goes_on(
+def test_a_validation_is_stopped_and_goes_on(
     task: RecommenderTask, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer, store, paused = Trainer(dataclasses.replace(task.training, epochs=6)), Store(tmp_path), [0]
 
     def pause() -> None:
         paused[0] += 1
-        if paused[0] == 2:  # in the second look, after five epochs
+        if paused[0] == 2:  # in the second validation, after five epochs
             raise OutOfTime("measuring")
 
     with monkeypatch.context() as patch:

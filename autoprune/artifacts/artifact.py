@@ -31,12 +31,12 @@ import safetensors
 
 from autoprune.artifacts import tensor_file
 from autoprune.artifacts.served import Beside, Parts, Served, Tensors, serve
-from autoprune.artifacts.whole import made_whole
 from autoprune.errors import LONGEST_REASON, AutopruneError, doing, is_out_of_memory, place_of
 from autoprune.fits import fits
 from autoprune.packing import squeezed
 from autoprune.packing.columns import COLUMNS, squeeze_columns, widen_columns
 from autoprune.packing.squeezed import SUFFIX, squeeze, widen
+from autoprune.whole import whole_folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -249,7 +249,7 @@ def copy(folder: Path, to: Path, *, bare: bool = False) -> None:
     Raises:
         AutopruneError: `to` exists already, or the artifact is damaged.
     """
-    with made_whole(to) as draft:
+    with whole_folder(to) as draft:
         read(folder, whole=True)
         shutil.copytree(folder, draft, dirs_exist_ok=True)
         if bare:

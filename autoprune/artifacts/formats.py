@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoprune.artifacts.whole import made_whole
 from autoprune.errors import AutopruneError, unknown
 from autoprune.families import FAMILIES, family_format, formats_of, kinds_of
+from autoprune.whole import whole_folder
 
 OWN = "autoprune"
 
@@ -112,7 +112,7 @@ class Export(Format):
     """A format that other libraries read."""
 
     def write(self, folder: Path, to: Path) -> None:
-        with made_whole(to) as draft:
+        with whole_folder(to) as draft:
             self.fill(folder, draft)
 
     @abstractmethod

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import pkgutil
 import typing
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,6 +20,7 @@ from autoprune.config.entries import entry_kind, hint_of, options
 from autoprune.config.errors import readable_errors
 from autoprune.config.hydra_state import undisturbed
 from autoprune.config.sections import beside_configs, literals, plain, sections
+from autoprune.config.settings import ExecutorConfig, StudyConfig
 from autoprune.errors import AutopruneError
 from autoprune.families import task_maker
 from autoprune.overrides import OVERRIDE, key_of, several
@@ -29,10 +29,7 @@ from autoprune.record.storage import without_password
 
 Schemas = tuple[type[Any], ...]
 
-SCHEMAS = {
-    "study": "autoprune.study.settings:StudyConfig",
-    "executor": "autoprune.study.settings:ExecutorConfig",
-}
+SCHEMAS: dict[str, type[Any]] = {"study": StudyConfig, "executor": ExecutorConfig}
 """The schemas of sections; the schema of `task` comes with the task."""
 
 
@@ -129,7 +126,7 @@ def _kind_of(key: str, *, schemas: Callable[[], Schemas]) -> Kind:
         return Kind.NAME
     if section not in ("task", *SCHEMAS):
         return Kind.ONE if section == "requirements" else Kind.ANY
-    candidates = (pkgutil.resolve_name(SCHEMAS[section]),) if section in SCHEMAS else schemas()
+    candidates = (SCHEMAS[section],) if section in SCHEMAS else schemas()
     kinds = [kind for schema in candidates if (kind := entry_kind(schema, path)) is not None]
     return kinds[0] if kinds else Kind.ANY
 

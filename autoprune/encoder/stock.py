@@ -1,15 +1,15 @@
 """Encoders as folders that an unmodified `SentenceTransformer(folder)` loads: safetensors and JSON, nothing else.
 
-    config.json, model.safetensors             the type that the dense model was of; BertModel for all of BERT's kind,
-                                               but RobertaModel where positions are counted from the padding, and
-                                               ElectraModel where the tables are projected
+    config.json, model.safetensors             of the dense model's type; BertModel for all of BERT's kind, but
+                                               RobertaModel if positions are counted from the padding, and
+                                               ElectraModel if the tables are projected
     tokenizer.json, tokenizer_config.json, special_tokens_map.json
-    modules.json, sentence_bert_config.json    what follows upon what
+    modules.json, sentence_bert_config.json    the modules in their order, and the longest text
     config_sentence_transformers.json          prompts and similarity
     1_Pooling/config.json                      tokens to a vector
-    2_Dense/config.json, model.safetensors     where a layer with an activation follows, as in LaBSE
-    3_Dense/config.json, model.safetensors     where vectors are projected, as by PCA
-    4_Normalize/                               where vectors have length 1
+    2_Dense/config.json, model.safetensors     if a layer with an activation follows, as in LaBSE
+    3_Dense/config.json, model.safetensors     if vectors are projected, as by PCA
+    4_Normalize/                               if vectors have length 1
 
 The segments (token types) of the dense model are folded into its positions, so all rows of that table are zeros. There
 is no pooler: sentence embeddings have no use for it, and `add_pooling_layer` keeps `transformers` from drawing one.
@@ -40,7 +40,7 @@ from autoprune.exports.tables import write_json
 from autoprune.packing.arrays import tensor_of
 
 SEGMENTS = 2
-"""Rows of the table of token types: what pairs of texts are marked by, and what `BertConfig` takes for granted."""
+"""Rows of the table of token types, one for each text of a pair; the default of `BertConfig`."""
 
 
 def fill_stock(folder: Path, draft: Path) -> None:
@@ -57,20 +57,20 @@ def fill_stock(folder: Path, draft: Path) -> None:
 
 
 def written_parts(form: str, folder: Path, obstacles: Callable[[Mapping[str, Any]], Sequence[Obstacle]]) -> Parts:
-    """What is to be written of an artifact.
+    """Reads an artifact that will be written in another format.
 
     Args:
         form: the format's name.
         folder: of the artifact.
-        obstacles: what keeps an artifact of a manifest from the format.
+        obstacles: manifest → the reasons why the format can't express its artifact.
 
     Raises:
-        AutopruneError: the artifact is damaged, or something stands in the way.
+        AutopruneError: the artifact is damaged, or there are obstacles.
     """
     parts = artifact.read(folder)
     found = obstacles(parts.manifest)
     if found:
-        why = ", and ".join(one.reason for one in found)
+        why = ", and ".join(obstacle.reason for obstacle in found)
         raise AutopruneError(f"{folder}: the artifact can't be written in the format {form}: {why}.")
     return parts
 
@@ -79,24 +79,24 @@ def _write(parts: Parts, folder: Path) -> None:
     manifest, weights, layout = parts.manifest, weights_in(parts), _layout(parts)
     modules = ["Transformer", "Pooling", *("Dense" for name in ("dense", "out") if name in weights)]
     modules += ["Normalize"] * bool(manifest["normalize"])
-    places = ["", *(f"{at}_{name}" for at, name in enumerate(modules[1:], start=1))]
-    for place in places:
-        (folder / place).mkdir(parents=True, exist_ok=True)
+    paths = ["", *(f"{at}_{name}" for at, name in enumerate(modules[1:], start=1))]
+    for path in paths:
+        (folder / path).mkdir(parents=True, exist_ok=True)
     write_transformer(folder, parts, weights, layout)
-    listed = [
-        {"idx": at, "name": str(at), "path": place, "type": f"sentence_transformers.models.{name}"}
-        for at, (name, place) in enumerate(zip(modules, places, strict=True))
+    entries = [
+        {"idx": at, "name": str(at), "path": path, "type": f"sentence_transformers.models.{name}"}
+        for at, (name, path) in enumerate(zip(modules, paths, strict=True))
     ]
-    write_json(folder / "modules.json", listed)
-    reading = {"max_seq_length": manifest["max_tokens"], "do_lower_case": False}
-    unpooled = {"model_args": {"add_pooling_layer": False}} if layout.pooler else {}
-    write_json(folder / "sentence_bert_config.json", {**reading, **unpooled})
+    write_json(folder / "modules.json", entries)
+    settings = {"max_seq_length": manifest["max_tokens"], "do_lower_case": False}
+    no_pooler = {"model_args": {"add_pooling_layer": False}} if layout.pooler else {}
+    write_json(folder / "sentence_bert_config.json", {**settings, **no_pooler})
     write_declared(manifest, folder)
-    write_json(folder / places[1] / "config.json", _pooling(manifest))
-    behind = [(name, activation) for name, activation in _behind(manifest) if name in weights]
-    dense = [place for name, place in zip(modules, places, strict=True) if name == "Dense"]
-    for (name, activation), place in zip(behind, dense, strict=True):
-        _write_dense(folder / place, weights[name], weights.get(f"{name}.bias"), activation)
+    write_json(folder / paths[1] / "config.json", _pooling(manifest))
+    layers = [(name, activation) for name, activation in _dense_layers(manifest) if name in weights]
+    dense_paths = [path for name, path in zip(modules, paths, strict=True) if name == "Dense"]
+    for (name, activation), path in zip(layers, dense_paths, strict=True):
+        _write_dense(folder / path, weights[name], weights.get(f"{name}.bias"), activation)
 
 
 def write_transformer(
@@ -107,18 +107,18 @@ def write_transformer(
     *,
     prefix: str = "",
     head: Mapping[str, Tensor] | None = None,
-    said: Mapping[str, Any] | None = None,
+    entries: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes config, weights and tokenizer as `transformers` reads them.
 
     Args:
         folder: to write into.
         parts: of the artifact.
-        weights: that it packs, by our names.
-        layout: of the type that it is written as.
-        prefix: that the names of the layers' weights have.
-        head: what stands on the layers, by its names there.
-        said: what config.json says of that.
+        weights: of the artifact, by our names.
+        layout: of the type that the model is written as.
+        prefix: of the names of the layers' weights.
+        head: the weights of the head on top of the layers, by their names in `transformers`.
+        entries: the head's entries in config.json.
     """
     manifest, weights = parts.manifest, dict(weights)
     tokenizer = Tokenizer.read(parts.content("tokenizer.json").decode(), max_tokens=manifest["max_tokens"])
@@ -127,7 +127,7 @@ def write_transformer(
         weights["position"] = _positions(weights["position"], manifest.get("padding"))
     shape = _shape(manifest, weights, layout)
     config = _config(manifest, shape, padding=tokenizer.pieces.index(special["pad_token"]))
-    write_json(folder / "config.json", {**config, **(said or {})})
+    write_json(folder / "config.json", {**config, **(entries or {})})
     if shape.segments and not told_apart:
         weights["segment"] = torch.zeros(shape.segments, shape.embedding)
     layers = {prefix + name: weight for name, weight in their_weights(weights, shape).items()}
@@ -135,8 +135,8 @@ def write_transformer(
     write_tokenizer(parts, tokenizer, folder, told_apart=told_apart)
 
 
-def _behind(manifest: Mapping[str, Any]) -> tuple[tuple[str, str | None], ...]:
-    """What can follow the pooling, with its activation."""
+def _dense_layers(manifest: Mapping[str, Any]) -> tuple[tuple[str, str | None], ...]:
+    """The names of the layers that can follow the pooling, in their order, each with its activation."""
     return ("dense", manifest.get("dense")), ("out", None)
 
 
@@ -149,16 +149,16 @@ def _write_dense(folder: Path, weight: Tensor, bias: Tensor | None, activation: 
 
 
 def weights_in(parts: Parts) -> dict[str, Tensor]:
-    """What an artifact packs, as float32 by its own names."""
+    """The weights of an artifact, float32, by our names."""
     found = {name: tensor_of(one) for name, one in parts.tensors.items() if name.rpartition(".")[2] in ("bias", "norm")}
     found |= {name: tensor_of(table.values()) for name, table in parts.tables().items()}
-    if "distances_0.bias" in found:  # the same in every layer: none has lost a head
+    if "distances_0.bias" in found:  # the same in every layer: no head is cut
         found["distances"] = found["distances_0.bias"]
     return found
 
 
 def _layout(parts: Parts) -> Layout:
-    """The type of model that it is written as."""
+    """The layout of the type that the model is written as."""
     manifest = parts.manifest
     if "family" in manifest:
         layout = LAYOUTS[manifest["family"]]
@@ -170,8 +170,8 @@ def _layout(parts: Parts) -> Layout:
 
 def _shape(manifest: Mapping[str, Any], weights: Mapping[str, Tensor], layout: Layout) -> Shape:
     layers = manifest["layers"]
-    kept = [name for name in layout.maps if f"{name}_0.bias" in weights]
-    kept += ["norm"] * any(name.endswith(".norm.bias") for name in weights)
+    biased = [name for name in layout.maps if f"{name}_0.bias" in weights]
+    biased += ["norm"] * any(name.endswith(".norm.bias") for name in weights)
     return Shape(
         family=manifest.get("family", ""),
         layout=layout,
@@ -187,28 +187,28 @@ def _shape(manifest: Mapping[str, Any], weights: Mapping[str, Tensor], layout: L
         head_dim=manifest["head_dim"],
         neurons=layers[0]["ffn"],
         buckets=weights["distances"].shape[1] if "distances" in weights else 0,
-        biased=tuple(kept),
+        biased=tuple(biased),
     )
 
 
 def _config(manifest: Mapping[str, Any], shape: Shape, *, padding: int) -> dict[str, Any]:
-    layout, counted = shape.layout, manifest.get("padding")
+    layout, counted_from = shape.layout, manifest.get("padding")
     sizes = {
         **{name: getattr(shape, name) for name in ("vocabulary", "embedding", "hidden", "layers", "heads", "neurons")},
         **{name: getattr(shape, name) for name in ("head_dim", "keys", "buckets", "segments")},
         "positions": shape.positions or manifest["max_tokens"],
         "groups": shape.blocks,
     }
-    said = {theirs: sizes[ours] for ours, theirs in layout.sizes.items()}
-    said |= {says: name in shape.biased for name, says in layout.biases.items() if isinstance(says, str)}
+    settings = {theirs: sizes[ours] for ours, theirs in layout.sizes.items()}
+    settings |= {theirs: ours in shape.biased for ours, theirs in layout.biases.items() if isinstance(theirs, str)}
     if isinstance(layout.epsilon, str):
-        said[layout.epsilon] = manifest["epsilon"]
+        settings[layout.epsilon] = manifest["epsilon"]
     return {
         "architectures": [layout.model],
-        "model_type": next(name for name, one in LAYOUTS.items() if one.model == layout.model),
-        "pad_token_id": padding if counted is None or counted == GONE else counted,
+        "model_type": next(name for name, other in LAYOUTS.items() if other.model == layout.model),
+        "pad_token_id": padding if counted_from is None or counted_from == GONE else counted_from,
         layout.activation: manifest["activation"],
-        **said,
+        **settings,
         **layout.written({**manifest, "gated": "gate" in layout.maps}),
         **({"position_embedding_type": "absolute"} if layout.position else {}),
         "dtype": "float32",
@@ -217,7 +217,7 @@ def _config(manifest: Mapping[str, Any], shape: Shape, *, padding: int) -> dict[
 
 
 def _positions(table: Tensor, padding: int | None) -> Tensor:
-    """The position table as `transformers` has it: a padding that is not counted stands in the row of its id."""
+    """The position table of `transformers`: if positions are counted from the padding, row `padding` is its own."""
     if padding is None:
         return table
     return table[1:] if padding == GONE else torch.cat([torch.zeros(padding, table.shape[1]), table])
@@ -229,5 +229,5 @@ def _pooling(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    kept = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
-    path.write_bytes(safetensors.torch.save(kept, metadata={"format": "pt"}))
+    floats = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
+    path.write_bytes(safetensors.torch.save(floats, metadata={"format": "pt"}))

@@ -1,4 +1,4 @@
-"""The files that folders of an encoder share, whichever library reads them: its tokenizer, prompts and similarity.
+"""The files that all exported folders of encoders have: tokenizer, prompts and similarity.
 
 tokenizer.json, tokenizer_config.json, special_tokens_map.json
 config_sentence_transformers.json     prompts and similarity
@@ -23,25 +23,25 @@ SPECIAL_TOKENS = {
     "cls_token": ("[CLS]", "<s>"),
     "mask_token": ("[MASK]", "<mask>"),
 }
-"""What the special tokens of the families that are read are called."""
-
+"""Role of a special token → its names in the known families."""
 
 ACTIVATION = "activation_fn"
-"""What sentence-transformers calls what becomes of a score."""
+"""The setting of sentence-transformers for the function that is applied to a score."""
 
 SCORES = {
     **dict.fromkeys(("torch.nn.modules.activation.Sigmoid", "torch.nn.Sigmoid"), "sigmoid"),
     **dict.fromkeys(("torch.nn.modules.linear.Identity", "torch.nn.Identity"), "identity"),
 }
-"""A class of torch → what becomes of a score; the first name of each is the one that is written."""
+"""A class of torch → the function that is applied to a score; the first class of each function is written."""
 
 LABEL = "LABEL_0"
+"""The name of the only output, as `transformers` names it."""
 
 
 def special_tokens(tokenizer: Tokenizer) -> dict[str, str]:
-    """The special tokens by their roles; padding is masked, so that any token serves where there is none for it."""
-    there = set(tokenizer.pieces)
-    found = {role: next((name for name in names if name in there), None) for role, names in SPECIAL_TOKENS.items()}
+    """The special tokens by role; without one for padding, any token serves as it, because padding is masked."""
+    pieces = set(tokenizer.pieces)
+    found = {role: next((name for name in names if name in pieces), None) for role, names in SPECIAL_TOKENS.items()}
     known = {role: name for role, name in found.items() if name is not None}
     special = [str(token["content"]) for token in tokenizer.content["added_tokens"] if token.get("special")]
     return {"pad_token": next(iter((*known.values(), *special)), tokenizer.pieces[0]), **known}
@@ -51,7 +51,7 @@ def write_tokenizer(parts: Parts, tokenizer: Tokenizer, folder: Path, *, told_ap
     """Writes the tokenizer of an artifact and its settings.
 
     Args:
-        told_apart: whether the model is told which tokens are of the second text of a pair.
+        told_apart: whether the model takes token types, which mark the second text of a pair.
     """
     special = special_tokens(tokenizer)
     (folder / "tokenizer.json").write_bytes(parts.content("tokenizer.json"))
@@ -64,7 +64,7 @@ def write_tokenizer(parts: Parts, tokenizer: Tokenizer, folder: Path, *, told_ap
 
 
 def of_score(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What config.json says of a cross-encoder's one number."""
+    """The entries of config.json for a cross-encoder's score."""
     activation = next(theirs for theirs, ours in SCORES.items() if ours == manifest["score"])
     return {
         "id2label": {"0": LABEL},
@@ -74,6 +74,6 @@ def of_score(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_declared(manifest: Mapping[str, Any], folder: Path) -> None:
-    """Writes prompts and the similarity."""
+    """Writes the prompts and the similarity of an artifact."""
     declared = Prompts(**manifest.get("prompts", {})).declared()
     write_json(folder / DECLARED, declared | {"similarity_fn_name": manifest.get("similarity", SIMILARITIES[0])})

@@ -1,4 +1,4 @@
-"""The format `sentence-transformers`, for whoever picks a candidate; to ask what it can hold nobody waits for torch."""
+"""The format `sentence-transformers` of picked candidates; torch is imported only when a folder is written."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ HOW = {
     8: "numpy.rint(vectors * (127 / abs(vectors).max(axis=1, keepdims=True))).astype('int8')",
     1: "numpy.packbits(vectors > 0, axis=1)",
 }
-"""Python that makes what `autoprune.encoder.stored.stored` does of vectors, by bits."""
+"""Bits → Python code that does the same to vectors as `autoprune.encoder.stored.stored`."""
 
 
 def read_by(folder: Path) -> str:
-    """Which transformers reads an exported folder, as a sentence behind others, where not every one does."""
+    """A sentence on the versions of transformers that read an exported folder, with a space first; empty if all do."""
     config = json.loads((folder / "config.json").read_bytes())
     since = LAYOUTS[config["model_type"]].since(config)
-    older = "older ones read `config.json` as another model's"
-    return f" The folder takes transformers {since} or newer: {older}." if since else ""
+    older = "older versions read `config.json` as another model's"
+    return f" The folder needs transformers {since} or newer: {older}." if since else ""
 
 
 class StockFormat(Export):
@@ -38,7 +38,7 @@ class StockFormat(Export):
         return stock_obstacles(manifest)
 
     def fill(self, folder: Path, draft: Path) -> None:
-        from autoprune.encoder.stock import fill_stock  # here, because it waits for torch
+        from autoprune.encoder.stock import fill_stock  # here, because it imports torch
 
         fill_stock(folder, draft)
 
@@ -49,26 +49,26 @@ class StockFormat(Export):
 
     def use(self, folder: Path, shown: str) -> Use:
         declared = json.loads((folder / DECLARED).read_bytes())
-        asks = "encode_query" if any(declared["prompts"].values()) else "encode"
+        method = "encode_query" if any(declared["prompts"].values()) else "encode"
         length = json.loads((folder / "sentence_bert_config.json").read_bytes())["max_seq_length"]
-        modules = [one["type"].rpartition(".")[2] for one in json.loads((folder / "modules.json").read_bytes())]
+        modules = [entry["type"].rpartition(".")[2] for entry in json.loads((folder / "modules.json").read_bytes())]
         code = f"from sentence_transformers import SentenceTransformer; model = SentenceTransformer({shown!r})"
         inside = (
-            f"`modules.json` says what follows upon what: {', '.join(modules)}. All weights are float32. A text is "
-            f"read up to {length} tokens. `{DECLARED}` says its prompts, which `encode_query` and `encode_document` "
-            f"put there, and that vectors are compared by {declared['similarity_fn_name']}.{read_by(folder)}"
+            f"`modules.json` lists the modules in their order: {', '.join(modules)}. All weights are float32. A text "
+            f"is read up to {length} tokens. `{DECLARED}` has the prompts, which `encode_query` and `encode_document` "
+            f"put before texts. Vectors are compared by {declared['similarity_fn_name']}.{read_by(folder)}"
         )
-        return Use(code=f"{code}; print(model.{asks}('hello').shape)", inside=inside)
+        return Use(code=f"{code}; print(model.{method}('hello').shape)", inside=inside)
 
 
 def left_to_store(manifest: Mapping[str, Any]) -> list[str]:
-    """What is lost where an export gives float32 vectors, and the artifact stores them in fewer bits."""
+    """What an export to float32 vectors loses if the artifact stores them in fewer bits, a sentence each."""
     bits = manifest.get("stored_bits", FLOAT)
     if bits == FLOAT:
         return []
     return [
-        "It gives float32 vectors, and was measured with all but those of queries stored in "
-        f"{bits} bit{'s' * (bits > 1)}: that is left to whoever stores them, by `{HOW[bits]}`."
+        "The model gives float32 vectors. It was measured with all vectors except those of queries stored in "
+        f"{bits} bit{'s' * (bits > 1)}; store them so by `{HOW[bits]}`."
     ]
 
 

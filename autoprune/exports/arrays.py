@@ -35,20 +35,20 @@ class Numpy(TableFormat):
         write_projection(exported, draft)
         return {}
 
-    def code(self, said: Mapping[str, Any], shown: str) -> str:
-        searched = said["searched"]
+    def code(self, settings: Mapping[str, Any], shown: str) -> str:
+        searched = settings["searched"]
         code = f"import numpy; model = numpy.load({f'{shown}/{searched}.npy'!r}); "
-        asking = [name for name in said["tables"] if name != searched]
+        asking = [name for name in settings["tables"] if name != searched]
         if not asking:
             return code + "print(model.shape)"
-        bias = f" + numpy.load({f'{shown}/{searched}_bias.npy'!r})" if searched in said["biased"] else ""
+        bias = f" + numpy.load({f'{shown}/{searched}_bias.npy'!r})" if searched in settings["biased"] else ""
         query = f"numpy.load({f'{shown}/{asking[0]}.npy'!r})[0]"
         return code + f"print(numpy.argsort(-(model @ {query}{bias}))[:10])"
 
-    def files(self, said: Mapping[str, Any]) -> str:
-        text = listed(said, {name: f"`{name}.npy`, float32" for name in said["tables"]})
-        text += "".join(f"\n- `{name}_bias.npy`: float32, the bias of each row" for name in said["biased"])
-        return text + ("\n- `projection.npy`: float32" if said["width"] else "")
+    def files(self, settings: Mapping[str, Any]) -> str:
+        text = listed(settings, {name: f"`{name}.npy`, float32" for name in settings["tables"]})
+        text += "".join(f"\n- `{name}_bias.npy`: float32, the bias of each row" for name in settings["biased"])
+        return text + ("\n- `projection.npy`: float32" if settings["width"] else "")
 
 
 class Safetensors(TableFormat):
@@ -72,16 +72,18 @@ class Safetensors(TableFormat):
             write_ids(table, draft / f"{name}_ids.json")
         return {}
 
-    def code(self, said: Mapping[str, Any], shown: str) -> str:
+    def code(self, settings: Mapping[str, Any], shown: str) -> str:
         return (
             "from safetensors.numpy import load_file; "
             f"model = load_file({f'{shown}/model.safetensors'!r}); print({{name: model[name].shape for name in model}})"
         )
 
-    def files(self, said: Mapping[str, Any]) -> str:
-        text = listed(said, {name: f"`{name}.weight` of `model.safetensors`, float32" for name in said["tables"]})
-        text += "".join(f"\n- `{name}.bias` of it: the bias of each row" for name in said["biased"])
-        return text + ("\n- `projection` of it" if said["width"] else "")
+    def files(self, settings: Mapping[str, Any]) -> str:
+        text = listed(
+            settings, {name: f"`{name}.weight` of `model.safetensors`, float32" for name in settings["tables"]}
+        )
+        text += "".join(f"\n- `{name}.bias` of it: the bias of each row" for name in settings["biased"])
+        return text + ("\n- `projection` of it" if settings["width"] else "")
 
 
 class Parquet(TableFormat):
@@ -109,17 +111,17 @@ class Parquet(TableFormat):
         write_projection(exported, draft)
         return {}
 
-    def code(self, said: Mapping[str, Any], shown: str) -> str:
-        place = f"{shown}/{said['searched']}.parquet"
+    def code(self, settings: Mapping[str, Any], shown: str) -> str:
+        place = f"{shown}/{settings['searched']}.parquet"
         return f"import pandas; model = pandas.read_parquet({place!r}); print(model.head())"
 
-    def files(self, said: Mapping[str, Any]) -> str:
+    def files(self, settings: Mapping[str, Any]) -> str:
         lines = [
             f"- `{name}.parquet`: {rows:,} rows of `id` and `vector`, float32 [{dim}]"
-            + (", and `bias`" if name in said["biased"] else "")
-            for name, (rows, dim) in said["tables"].items()
+            + (", and `bias`" if name in settings["biased"] else "")
+            for name, (rows, dim) in settings["tables"].items()
         ]
-        return "\n".join(lines + ["- `projection.npy`: float32"] * bool(said["width"]))
+        return "\n".join(lines + ["- `projection.npy`: float32"] * bool(settings["width"]))
 
 
 def write_projection(exported: Exported, draft: Path) -> None:

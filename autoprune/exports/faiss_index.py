@@ -68,24 +68,23 @@ class Faiss(TableFormat):
         settings: dict[str, Any] = {"tables": shapes, "biased": [], "constant": 0.0, "bias_inside": inside}
         return {**settings, "precision": kind, f"overlap@{BEST}": _overlap(index, exported, rows) if lossy else 1.0}
 
-    def code(self, said: Mapping[str, Any], shown: str) -> str:
+    def code(self, settings: Mapping[str, Any], shown: str) -> str:
         code = f"import faiss, numpy; model = faiss.read_index({f'{shown}/index.faiss'!r}); "
-        asking = [name for name in said["tables"] if name != said["searched"]]
+        asking = [name for name in settings["tables"] if name != settings["searched"]]
         if not asking:
             return code + "print(model.ntotal)"
         return code + f"print(model.search(numpy.load({f'{shown}/{asking[0]}.npy'!r})[:1], 10))"
 
-    def files(self, said: Mapping[str, Any]) -> str:
-        rows, dim = said["tables"][said["searched"]]
-        asking = [name for name in said["tables"] if name != said["searched"]]
-        text = (
-            f"- `index.faiss`: {rows:,} x {dim} in {said['precision']}, a row for each id of `ids.json`, in that order"
-        )
-        text += "\n" + listed(said, {name: f"`{name}.npy`, float32, queries for the index" for name in asking})
-        if said["bias_inside"]:
+    def files(self, settings: Mapping[str, Any]) -> str:
+        rows, dim = settings["tables"][settings["searched"]]
+        asking = [name for name in settings["tables"] if name != settings["searched"]]
+        text = f"- `index.faiss`: {rows:,} x {dim} in {settings['precision']}, "
+        text += "a row for each id of `ids.json`, in that order"
+        text += "\n" + listed(settings, {name: f"`{name}.npy`, float32, queries for the index" for name in asking})
+        if settings["bias_inside"]:
             text += "\n\nThe bias is one more dimension, in which queries have a 1."
-        overlap = said[f"overlap@{BEST}"]
-        if said["precision"] in SCALED.values():
+        overlap = settings[f"overlap@{BEST}"]
+        if settings["precision"] in SCALED.values():
             text += f"\n\nOf the {BEST} best rows in the artifact, the index finds {overlap:.1%} on average."
         return text.replace("\n\n\n", "\n\n")
 

@@ -1,4 +1,4 @@
-"""The base of all formats of tables: `settings.json`, and the description of the files.
+"""What all formats of tables share: `settings.json`, and the description of the files.
 
 Numbers are float32 unless a format says otherwise, because other libraries cannot read autoprune's codes.
 """
@@ -24,8 +24,10 @@ COMPARED = {
     "cosine": "Rows are compared by cosine.",
     "euclidean": "Rows are compared by euclidean distance.",
 }
+"""Similarity → a sentence on it."""
 
 WIDENED = "Codes of few bits, and zeros that were not stored, become float32: the files are larger than the artifact."
+"""The loss of formats that write float32."""
 
 
 class TableFormat(Export):
@@ -36,7 +38,7 @@ class TableFormat(Export):
         return [*self.lost(exported), *exported.losses]
 
     def lost(self, exported: Exported) -> list[str]:
-        """What tables lose in this format, a sentence each."""
+        """The losses of tables in this format, a sentence each."""
         return [WIDENED] if any(table.coded for table in exported.tables.values()) else []
 
     def fill(self, folder: Path, draft: Path) -> None:
@@ -54,25 +56,25 @@ class TableFormat(Export):
         """Writes the files into an empty folder, and returns the format's own entries of `settings.json`."""
 
     def use(self, folder: Path, shown: str) -> Use:
-        said = json.loads((folder / SETTINGS).read_bytes())
-        parts = [self.files(said), scored(said), f"`{SETTINGS}` says the same in JSON."]
-        return Use(code=self.code(said, shown), inside="\n\n".join(parts))
+        settings = json.loads((folder / SETTINGS).read_bytes())
+        parts = [self.files(settings), scored(settings), f"`{SETTINGS}` has the same as JSON."]
+        return Use(code=self.code(settings, shown), inside="\n\n".join(parts))
 
     @abstractmethod
-    def code(self, said: Mapping[str, Any], shown: str) -> str:
+    def code(self, settings: Mapping[str, Any], shown: str) -> str:
         """The code of `Use`.
 
         Args:
-            said: the content of `settings.json`.
-            shown: the folder, as the code names it.
+            settings: the content of `settings.json`.
+            shown: the name of the folder in the code.
         """
 
     @abstractmethod
-    def files(self, said: Mapping[str, Any]) -> str:
+    def files(self, settings: Mapping[str, Any]) -> str:
         """The content of each file, as Markdown.
 
         Args:
-            said: the content of `settings.json`.
+            settings: the content of `settings.json`.
         """
 
 
@@ -87,35 +89,35 @@ def exported_tables(folder: Path) -> Exported:
     return artifact.load(folder, prefer="memory").exported()
 
 
-def scored(said: Mapping[str, Any]) -> str:
+def scored(settings: Mapping[str, Any]) -> str:
     """How scores are computed from the tables, as Markdown.
 
     Args:
-        said: the content of `settings.json`.
+        settings: the content of `settings.json`.
     """
-    searched, biased = said["searched"], said["biased"]
-    asking = [name for name in said["tables"] if name != searched]
+    searched, biased = settings["searched"], settings["biased"]
+    asking = [name for name in settings["tables"] if name != searched]
     if asking:
         text = f"The score of {searched} i for {asking[0]} u is the dot product of their rows"
         text += "".join(f", plus the bias of the {name}" for name in biased)
-        text += f", plus {said['constant']:.7g}." if said["constant"] else "."
+        text += f", plus {settings['constant']:.7g}." if settings["constant"] else "."
     else:
-        text = COMPARED[said["similarity"]]
-    if said["width"]:
-        text += f" Queries of the original width, {said['width']}, are multiplied by the projection first."
+        text = COMPARED[settings["similarity"]]
+    if settings["width"]:
+        text += f" Queries of the original width, {settings['width']}, are multiplied by the projection first."
     return text
 
 
-def listed(said: Mapping[str, Any], files: Mapping[str, str]) -> str:
+def listed(settings: Mapping[str, Any], files: Mapping[str, str]) -> str:
     """A line for each table: its file, its shape, its ids.
 
     Args:
-        said: the content of `settings.json`.
-        files: the file and type of each table that is listed, by the table's name.
+        settings: the content of `settings.json`.
+        files: table to list → its file and type.
     """
     lines = [
         f"- {files[name]}: {rows:,} x {dim}, a row for each id of `{name}_ids.json`, in that order"
-        for name, (rows, dim) in said["tables"].items()
+        for name, (rows, dim) in settings["tables"].items()
         if name in files
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The lookup tables of a module: finding them and what shares them, and replacing them with our lookups."""
+"""The lookup tables of a module: finds them and the layers that share them, and replaces them with our lookups."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Place:
     Attributes:
         lookups: paths of the embeddings that read it; several if they share one weight.
         tied: paths of linear layers that share the weight.
-        rows, dim: its original shape.
+        rows, dim: the table's original shape.
         padding: the `padding_idx` of the first embedding, whose vector never changes; None if it has none.
     """
 
@@ -46,7 +46,7 @@ def find_tables(module: nn.Module, named: Collection[str] | None = None) -> list
         named: paths of the embeddings to use; None: all.
 
     Raises:
-        AutopruneError: there is no table, a path names none, or one cannot be replaced as it is.
+        AutopruneError: there is no table, a path names none, or a table cannot be replaced.
     """
     modules = dict(module.named_modules(remove_duplicate=False))
     embeddings = {path: submodule for path, submodule in modules.items() if isinstance(submodule, KINDS)}
@@ -79,7 +79,7 @@ def find_linears(module: nn.Module, named: Collection[str]) -> dict[str, str]:
     """The paths of linear layers by their names in recipes: `mlp_0` for `mlp.0`.
 
     Raises:
-        AutopruneError: a path names no linear layer, or one cannot be replaced as it is.
+        AutopruneError: a path names no linear layer, or a layer cannot be replaced.
     """
     modules = dict(module.named_modules(remove_duplicate=False))
     linears = {path: linear for path, linear in modules.items() if isinstance(linear, nn.Linear)}
@@ -89,9 +89,9 @@ def find_linears(module: nn.Module, named: Collection[str]) -> dict[str, str]:
             raise AutopruneError(f"linears: {kind} has no nn.Linear at {path!r}. {nearest(path, linears)}")
         linear = linears[path]
         sharing = [
-            place
-            for place, other in modules.items()
-            if place != path and any(parameter is linear.weight for parameter in other._parameters.values())
+            other_path
+            for other_path, other in modules.items()
+            if other_path != path and any(parameter is linear.weight for parameter in other._parameters.values())
         ]
         if sharing:
             raise AutopruneError(
@@ -137,7 +137,7 @@ def _place(kind: str, modules: Mapping[str, nn.Module], paths: list[str]) -> Pla
 
 
 def _reason_against(table: nn.Module) -> str:
-    """Why an embedding cannot be replaced, and the way out; empty if it can."""
+    """Why an embedding cannot be replaced, and what to do; empty if it can be."""
     assert isinstance(table, KINDS), "the caller passes only embeddings"
     plain = nn.Embedding if isinstance(table, nn.Embedding) else nn.EmbeddingBag
     weight: Tensor = table.weight
@@ -148,7 +148,7 @@ def _reason_against(table: nn.Module) -> str:
     if parametrize.is_parametrized(table):
         return "its weight is parametrized; remove that first, with torch.nn.utils.parametrize."
     if table.max_norm is not None:
-        return "max_norm writes into the weight while it answers; scale the rows once, and set it to None."
+        return "max_norm writes into the weight at each call; scale the rows once, and set it to None."
     if table.scale_grad_by_freq:
         return "scale_grad_by_freq is not supported; set it to False."
     if weight.dtype != torch.float32:
@@ -167,21 +167,21 @@ def take_over(module: nn.Module, places: Collection[Place]) -> None:
     An embedding in a submodule that has several paths is replaced at the first of them.
     """
     for place in places:
-        made: dict[int, Lookup] = {}
+        lookups: dict[int, Lookup] = {}
         for path in place.lookups:
-            stood = module.get_submodule(path)
-            if isinstance(stood, Lookup):
+            old = module.get_submodule(path)
+            if isinstance(old, Lookup):
                 continue
-            assert isinstance(stood, KINDS), "find_tables found it"
-            if id(stood) not in made:
-                made[id(stood)] = Bag(path, stood) if isinstance(stood, nn.EmbeddingBag) else Lookup(path, stood)
-            put(module, path, made[id(stood)])
+            assert isinstance(old, KINDS), "find_tables found it"
+            if id(old) not in lookups:
+                lookups[id(old)] = Bag(path, old) if isinstance(old, nn.EmbeddingBag) else Lookup(path, old)
+            put(module, path, lookups[id(old)])
         for path in place.tied:
-            stood = module.get_submodule(path)
-            if isinstance(stood, Tied):
+            old = module.get_submodule(path)
+            if isinstance(old, Tied):
                 continue
-            assert isinstance(stood, nn.Linear), "find_tables found it"
-            put(module, path, Tied(next(iter(made.values())), stood))
+            assert isinstance(old, nn.Linear), "find_tables found it"
+            put(module, path, Tied(next(iter(lookups.values())), old))
 
 
 def fill(module: nn.Module, places: Collection[Place], sources: Mapping[str, Rows | None]) -> None:
@@ -194,16 +194,16 @@ def fill(module: nn.Module, places: Collection[Place], sources: Mapping[str, Row
 
 
 def own_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """A module's parameters and buffers outside its tables, by path, each once; not copies."""
+    """A module's parameters and buffers outside its tables, by path, each once and not copied."""
     tensors: dict[int, tuple[str, Tensor]] = {}
     for name, value in module.state_dict(keep_vars=True).items():
-        if isinstance(value, Tensor):  # state that is no tensor is the module's own business
+        if isinstance(value, Tensor):  # other state is left to the module
             tensors.setdefault(id(value), (name, value))
     return dict(tensors.values())
 
 
 def refuse_views(module: nn.Module) -> None:
-    """Refuses a module that keeps a view of a parameter: the view would not follow when the parameter is cut.
+    """Refuses a module that keeps a view of a parameter: the view would not change when the parameter is cut.
 
     Raises:
         AutopruneError: the module keeps such a view.

@@ -293,16 +293,28 @@ class AdoptedTask(Task[Adopted, ServedModule]):
 
     def workloads(self, served: ServedModule) -> dict[str, Callable[[], object]]:
         module = self._module(served)
-        with self._source.running("workloads()"), torch.no_grad():
+        with torch.no_grad(), seeded(0), self._source.running("workloads()", of_recipe=True):
             with together(served.device):
                 requests = self.own.workloads(module)
             if not isinstance(requests, Mapping) or tuple(requests) != self.workload_names:
                 returned = ", ".join(requests) if isinstance(requests, Mapping) else type(requests).__name__
-                raise AutopruneError(
+                raise Failed(
                     f"{self._source.path.name}: workloads() must return {', '.join(self.workload_names)}, as "
                     f"workload_names says, but got {returned}."
                 )
-            return {name: _runnable(request, served.device) for name, request in requests.items()}
+            return {name: self._timed(_runnable(request, served.device)) for name, request in requests.items()}
+
+    def _timed(self, request: Callable[[], object]) -> Callable[[], object]:
+        """The request, with an error that names the line if it fails later, while it is timed."""
+
+        def run() -> object:
+            try:
+                return request()
+            except Exception:  # only now, since entering `running` takes time too
+                with self._source.running("workloads()", of_recipe=True):
+                    raise
+
+        return run
 
     def _module(self, served: ServedModule) -> nn.Module:
         """The user's module, filled by an artifact."""

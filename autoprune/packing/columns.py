@@ -71,10 +71,9 @@ def squeeze_columns(content: bytes) -> bytes:
     descriptions = [np.stack(both, axis=1).tobytes() for both in zip(least, widths, strict=True)]
     frames = [squeeze(b"".join([*rest, *descriptions]))]
     for columns, low, bits in zip(transposed, least, widths, strict=True):
-        packed = _pack(columns - low[:, None], bits)
-        frames += [
-            zstd.compress(b"".join(packed[group]), options=MANNERS[1]) for group in _frames(bits, columns.shape[1])
-        ]
+        for group in _frames(bits, columns.shape[1]):
+            packed = _pack(columns[group] - low[group, None], bits[group])
+            frames.append(zstd.compress(b"".join(packed), options=MANNERS[1]))
     return b"".join(frames)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autoprune.errors import Diverged
 from autoprune.machine import at_once
 from autoprune.packing.centred import STEPS, CentredCodes, steps_of
 from autoprune.packing.codes import RowCodes, unit_of
@@ -88,11 +89,13 @@ class Rated:
         """A copy with a step; arguments as of `Codebooks.learn`."""
         sample = values[:: max(1, values.numel() // SAMPLE)]
         spread = float(sample.square().mean().sqrt()) if sample.numel() else 0.0
+        if not math.isfinite(spread):
+            raise Diverged("a table with values that are not finite cannot be coded")
         plain = sample / max(spread, 1e-30)
-        ordered = _Ordered(plain)
-        step = _distance(ordered.entropy, self.rate) if self.felt is None else self._distance(plain)
+        ascending = _Sorted(plain)
+        step = _distance(ascending.entropy, self.rate) if self.felt is None else self._distance(plain)
         # Outliers are clipped, and no codes of few or sparse values may have such an entropy: so try larger steps.
-        step = spread * min((step * 1.5**power for power in range(WIDER)), key=ordered.error)
+        step = spread * min((step * 1.5**power for power in range(WIDER)), key=ascending.error)
         clipped = sum(int((block.abs() > (ZERO[4] - 0.5) * step).sum()) for block in _blocks(values))
         stretches = self._stretches(values)
         cut_off = 0.0 if stretches else CLIPPED
@@ -165,7 +168,7 @@ def distance(values: Tensor, rate: float) -> float:
     Args:
         values: float32 [rows, dim], with a mean square near 1.
     """
-    return _distance(_Ordered(values[:: max(1, values.numel() // SAMPLE)]).entropy, rate)
+    return _distance(_Sorted(values[:: max(1, values.numel() // SAMPLE)]).entropy, rate)
 
 
 def _distance(entropy: Callable[[float], float], rate: float) -> float:
@@ -177,7 +180,7 @@ def _distance(entropy: Callable[[float], float], rate: float) -> float:
     return near
 
 
-class _Ordered:
+class _Sorted:
     """Values in ascending order: how many have the same code follows, for any distance, from where levels meet.
 
     Args:

@@ -131,7 +131,7 @@ class Fit:
         settled = copy.deepcopy(self._model)
         self._task.settle(settled)
         try:
-            with self._pace.looking():
+            with self._pace.validating():
                 quality = self._task.validate(settled)
         except OutOfTime as stopped:
             self._save_if_due(always=True)
@@ -229,8 +229,8 @@ class Fit:
         done = self._updates / self._length
         bounds = []
         for epochs in (self._fewest_epochs, self._run.epochs - self._epochs):
-            looks = epochs / self._validate_every if self._run.validate else 0.0
-            bounds.append(self._pace.seconds(max(0.0, epochs - done) * self._length, looks))
+            validations = epochs / self._validate_every if self._run.validate else 0.0
+            bounds.append(self._pace.seconds(max(0.0, epochs - done) * self._length, validations))
         return bounds[0], bounds[1]
 
     def _message(self) -> str:

@@ -21,7 +21,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.updates = 0
-        self._seconds = self._look = 0.0
+        self._seconds = self._validation_seconds = 0.0
 
     def add(self, seconds: float) -> None:
         """Adds an update that took so long."""
@@ -29,17 +29,17 @@ class Pace:
         self._seconds += seconds
 
     @contextmanager
-    def looking(self) -> Iterator[None]:
+    def validating(self) -> Iterator[None]:
         """Measures a validation."""
         start = time.monotonic()
         yield
-        self._look = time.monotonic() - start
+        self._validation_seconds = time.monotonic() - start
 
-    def seconds(self, updates: float, looks: float = 0.0) -> float | None:
+    def seconds(self, updates: float, validations: float = 0.0) -> float | None:
         """Seconds that so many updates and validations take; None while too little is measured."""
         if not self.updates or self._seconds < MEASURABLE_S:
             return None
-        return self._seconds / self.updates * updates + self._look * looks
+        return self._seconds / self.updates * updates + self._validation_seconds * validations
 
 
 def left(fewest: float | None, most: float | None) -> str:

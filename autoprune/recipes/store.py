@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import pickle
-import secrets
 import shutil
 import time
 import zipfile
@@ -19,6 +18,7 @@ from typing import IO, Any
 import torch
 
 from autoprune.errors import AutopruneError
+from autoprune.whole import DRAFT, whole_file
 
 ABANDONED_S = 600.0
 """A half-written checkpoint that has not grown for so long is abandoned: its writer was killed."""
@@ -66,27 +66,30 @@ class Store:
             os.utime(path)
         return checkpoint
 
+    def value(self, key: str, name: str) -> Any:
+        """A plain value in a checkpoint, unchecked, without reading the tensors; None if there is none."""
+        try:
+            return torch.load(self.path(key), weights_only=True, map_location="cpu", mmap=True).get(name)
+        except (FileNotFoundError, *DAMAGES):
+            return None
+
     def save(self, key: str, checkpoint: dict[str, Any]) -> None:
         """Stores a checkpoint (tensors and plain values) so that a reader sees it whole or not at all.
 
         Raises:
             OSError: the folder cannot be written, or the disk is full.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        draft = self.folder / f"{key}-{secrets.token_hex(4)}.tmp"
-        try:
-            with draft.open("xb") as file:
-                _write(checkpoint, file)
-            with contextlib.suppress(FileNotFoundError):  # the store was cleared meanwhile
-                draft.replace(self.path(key))
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        with (
+            contextlib.suppress(FileNotFoundError),  # the store was cleared meanwhile
+            whole_file(self.path(key)) as draft,
+            draft.open("xb") as file,
+        ):
+            _write(checkpoint, file)
         self._evict(keep=self.path(key))
 
     def clear(self) -> None:
         """Deletes all checkpoints, half-written ones too."""
-        for path in [*self.folder.glob("*.pt"), *self.folder.glob("*.tmp")]:
+        for path in [*self.folder.glob("*.pt"), *self.folder.glob(f"*{DRAFT}")]:
             path.unlink(missing_ok=True)
 
     def path(self, key: str) -> Path:
@@ -96,7 +99,7 @@ class Store:
     def _evict(self, *, keep: Path) -> None:
         checkpoints: list[tuple[float, int, Path]] = []
         total = 0
-        for path in [*self.folder.glob("*.pt"), *self.folder.glob("*.tmp")]:
+        for path in [*self.folder.glob("*.pt"), *self.folder.glob(f"*{DRAFT}")]:
             with contextlib.suppress(FileNotFoundError):  # another study may be deleting too
                 info = path.stat()
                 if path.suffix == ".pt":

@@ -82,6 +82,7 @@ class Strangers:
         if self._steps:
             rows = numbers(items.rows, items.like)
             self._compared = items.decode(rows[:: -(-items.rows // COMPARED)])
+            self._compared_length = norms(self._compared).mean().clip(min=1e-12)
 
     def vectors(self, owner: Rows, rows: Rows, *, count: int) -> Array:
         """The vectors of `count` users, float32 [count, dim].
@@ -120,7 +121,7 @@ class Strangers:
 
     def _slope(self, users: Array, means: Array) -> Array:
         """The direction in which the loss falls along the sphere, at users' unit vectors; float32 [users, dim]."""
-        length = norms(self._compared).mean().clip(min=1e-12)
+        length = self._compared_length
         weights = (users / (length * self._temperature)) @ self._compared.T
         library = namespace(weights)
         weights -= library.amax(weights, 1)[:, None]

@@ -15,6 +15,7 @@ Aside      live: on test, users without a row are served from all earlier intera
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -41,8 +42,11 @@ NOISE = 0.2
 PERTURBED_USERS = 1024
 """At most so many users are evaluated under a perturbation: all would cost as much as the whole split."""
 
+KEPT_USERS = 2**14
+"""The batches of at most so many users are kept: those of all looks, whose histories take some ten megabytes."""
 
-class Batch(NamedTuple):
+
+class UserBatch(NamedTuple):
     """Some users of an evaluation, whose answers are computed together; positions in a batch count from 0.
 
     Attributes:
@@ -76,7 +80,7 @@ class Targets:
         self.strangers = False
         self.seen, self.wanted = data.seen_before(split), data.targets(split)
         self.known = data.train
-        self._batches: dict[int, list[Batch]] = {}
+        self._batches: dict[int, list[UserBatch]] = {}
         owner, items = self.wanted.take(self.users)
         histories = self.known.counts[self.users]
         short = histories <= histories.median()
@@ -99,16 +103,19 @@ class Targets:
         live.known = self.seen
         return live
 
-    def batches(self, step: int) -> list[Batch]:
-        """The users in batches of `step`; they are kept, since every model answers the same ones."""
+    def batches(self, step: int) -> Iterable[UserBatch]:
+        """The users in batches of `step`. Few users' batches are kept, since every model answers the same ones."""
+        batches = map(self._batch, torch.split(self.users, step))
+        if len(self.users) > KEPT_USERS:
+            return batches
         if step not in self._batches:
-            self._batches[step] = [self._batch(users) for users in torch.split(self.users, step)]
+            self._batches[step] = list(batches)
         return self._batches[step]
 
-    def _batch(self, users: Tensor) -> Batch:
+    def _batch(self, users: Tensor) -> UserBatch:
         known = self.known.of_users(users).in_numpy()
         hidden = known if self.known is self.seen else self.seen.of_users(users).in_numpy()
-        return Batch(users, known, hidden, *self.wanted.take(users))
+        return UserBatch(users, known, hidden, *self.wanted.take(users))
 
     def _twin(self) -> Self:
         twin = copy.copy(self)

@@ -18,6 +18,7 @@ from autoprune.fits import fits
 from autoprune.overrides import key_of, written
 from autoprune.record.archive import LOST
 from autoprune.record.journal import whole_lines
+from autoprune.whole import whole_file
 
 CODE = re.compile(r"code sha256 \w+")
 """The part of a task's description that identifies the user's code, if the task has any."""
@@ -115,9 +116,8 @@ def open_folder(
             raise _other_definition(folder.name, earlier, current, overrides=told["overrides"], other_code=other_code)
         if recorded == content:
             return
-    draft = path.with_suffix(".tmp")
-    draft.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    draft.rename(path)
+    with whole_file(path) as draft:
+        draft.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
 def seen_from_here(place: Any, folder: Path, started_in: Sequence[str]) -> Any:
@@ -228,9 +228,8 @@ def note_machine(folder: Path, facts: Mapping[str, str | int]) -> None:
     """Records the facts of a machine under its fingerprint, `facts["id"]`."""
     machines = read_machines(folder)
     if str(facts["id"]) not in machines:
-        draft = folder / "machines.tmp"
-        draft.write_text(json.dumps({**machines, str(facts["id"]): dict(facts)}, indent=2) + "\n")
-        draft.rename(folder / "machines.json")
+        with whole_file(folder / "machines.json") as draft:
+            draft.write_text(json.dumps({**machines, str(facts["id"]): dict(facts)}, indent=2) + "\n")
 
 
 def read_machines(folder: Path) -> dict[str, dict[str, str | int]]:

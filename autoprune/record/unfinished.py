@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autoprune.deadline import clock
 from autoprune.fits import fits
+from autoprune.whole import whole_file
 
 FILE = "unfinished.json"
 
@@ -37,9 +38,8 @@ class Unfinished:
 
     def write(self, folder: Path) -> None:
         """Writes it to a study's folder."""
-        draft = folder / f"{FILE}.tmp"
-        draft.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
-        draft.replace(folder / FILE)
+        with whole_file(folder / FILE) as draft:
+            draft.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
     @staticmethod
     def read(folder: Path) -> Unfinished | None:

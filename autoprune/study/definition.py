@@ -14,12 +14,12 @@ from typing import Any
 
 from autoprune.config.arguments import overridden
 from autoprune.config.sections import structured
+from autoprune.config.settings import StudyConfig
 from autoprune.errors import AutopruneError, doing
 from autoprune.families import task_maker
 from autoprune.overrides import at_home, key_of
 from autoprune.recipes.recipe import digest
 from autoprune.record.record import Record
-from autoprune.study.settings import StudyConfig
 from autoprune.tasks.task import Task, TaskMaker
 
 SEARCHED = ("seed", "objectives", "sampler", "device")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from autoprune.config.sections import structured
+from autoprune.config.settings import ExecutorConfig, StudyConfig
 from autoprune.deadline import Deadline, OutOfTime, clock
 from autoprune.errors import AutopruneError, doing
 from autoprune.measure.timing import on_threads
@@ -34,7 +35,6 @@ from autoprune.study.making import Recipes
 from autoprune.study.progress.progress import Watching
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.session import begin
-from autoprune.study.settings import ExecutorConfig, StudyConfig
 from autoprune.study.suited import Sections, suited
 from autoprune.study.teams.storage import team_of
 from autoprune.tasks.task import Task

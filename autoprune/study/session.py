@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from autoprune.config.settings import StudyConfig
 from autoprune.deadline import Deadline
 from autoprune.fronts.front import Front
 from autoprune.machine import machine
@@ -20,7 +21,6 @@ from autoprune.study.executors.executor import Executor
 from autoprune.study.executors.staff import Staff
 from autoprune.study.progress.outlook import Outlook
 from autoprune.study.progress.progress import Watching
-from autoprune.study.settings import StudyConfig
 from autoprune.study.teams.team import ALONE, Team
 from autoprune.tasks.task import Task
 

@@ -36,15 +36,15 @@ class Word2Vec(TableFormat):
                 file.write(name.encode() + b" " + vector.astype("<f4").tobytes() + b"\n")
         return {}
 
-    def code(self, said: Mapping[str, Any], shown: str) -> str:
+    def code(self, settings: Mapping[str, Any], shown: str) -> str:
         return (
             "from gensim.models import KeyedVectors; "
             f"model = KeyedVectors.load_word2vec_format({f'{shown}/vectors.bin'!r}, binary=True); "
             "print(model.most_similar(model.index_to_key[0], topn=5))"
         )
 
-    def files(self, said: Mapping[str, Any]) -> str:
-        rows, dim = said["tables"][said["searched"]]
+    def files(self, settings: Mapping[str, Any]) -> str:
+        rows, dim = settings["tables"][settings["searched"]]
         return f"- `vectors.bin`: {rows:,} x {dim} in word2vec's binary format, each after its id"
 
 

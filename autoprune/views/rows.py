@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoprune.fronts.front import Front
@@ -73,7 +73,11 @@ def front_csv(front: Front, *, sort: str = "quality") -> str:
     points = listed(front, sort=sort)
     rows = [_row(point, marks) for point, marks in zip(points, marked(front, points), strict=True)]
     baseline = front.record.baseline
-    names = all_names(rows or [_row(baseline, marks) for marks in marked(front, [baseline])])
+    return csv_text(rows, all_names(rows or [_row(baseline, marks) for marks in marked(front, [baseline])]))
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """Rows as comma-separated values, under these names; a value that a row lacks is left empty."""
     file = io.StringIO()
     table = csv.DictWriter(file, names, restval="", lineterminator="\n")
     table.writeheader()

@@ -8,7 +8,6 @@ README.md     what was learned; a person writes it, and this module never change
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from autoprune.fronts.front import Front
 from autoprune.record.point import Point, all_names, columns
 from autoprune.views.commands import search_command, without_places
 from autoprune.views.front_png import front_figure, save
+from autoprune.views.rows import csv_text
 
 
 def write(front: Front, to: Path) -> list[Path]:
@@ -51,10 +51,7 @@ def write(front: Front, to: Path) -> list[Path]:
     kept = {"study": record.name, "command": search_command(record), "definition": without_places(record.definition)}
     path.write_text(yaml.safe_dump(kept, sort_keys=False, width=1000), encoding="utf-8")
     rows = [row(front, point) for point in front.finalists]
-    with (to / "front.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, all_names(rows), restval="", lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+    (to / "front.csv").write_text(csv_text(rows, all_names(rows)), encoding="utf-8", newline="")
     save(figure, to / "front.png")
     return [path, to / "front.csv", to / "front.png"]
 

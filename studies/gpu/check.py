@@ -27,11 +27,10 @@ from autoprune.encoder.parts import encoder_parts
 from autoprune.encoder.served import BATCH, SentenceEncoder
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
-from autoprune.machine import machine
+from autoprune.machine import find_device, machine
 from autoprune.measure.timing import own_latency
 from autoprune.recommender import loss
 from autoprune.recommender.loss import SOFTMAX_USERS
-from autoprune.study.settings import find_device
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
 from tiny_encoder import TEXTS, write_tiny_bert  # where the small models are described

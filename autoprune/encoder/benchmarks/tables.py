@@ -18,7 +18,7 @@ SPLITS = {"train": "train", "dev": "validation", "val": "validation", "test": "t
 """Word in a file's name → the split."""
 
 LONGEST_FIELD = 2**30
-"""The most characters of a field; the default of `csv` is 131,072, which some documents exceed."""
+"""The most characters of a field; some documents exceed the default of `csv`, which is 131,072."""
 
 LOOKED_AT = 100_000
 """Characters of the first line from which the separator is guessed."""
@@ -29,8 +29,8 @@ class Row(NamedTuple):
 
     Attributes:
         file: the file of the table.
-        line: number of its first line, from 1.
-        fields: the fields, in the order of the requested roles.
+        line: the number of the row's first line, from 1.
+        fields: in the order of the requested roles.
     """
 
     file: Path
@@ -50,7 +50,7 @@ def read_table(file: Path, roles: Mapping[str, str], *, where: str, headless: bo
         file: in UTF-8.
         roles: role → a pattern for the name of its column, in lower case and without `_` and spaces.
         where: the config entry that names the file.
-        headless: whether the first line may be data, with fields in the order of the roles, the last a number.
+        headless: whether the first line may be data: fields in the order of the roles, the last one a number.
 
     Raises:
         AutopruneError: there is no such file, it is not a table, columns are missing, or rows differ in length.
@@ -59,19 +59,19 @@ def read_table(file: Path, roles: Mapping[str, str], *, where: str, headless: bo
     if not rows:
         raise AutopruneError(f"{file}: the file is empty; it must have {_wanted(roles, headless)}.")
     names = rows[0].fields
-    bare = [re.sub(r"[\W_]", "", name).lower() for name in names]
+    plain = [re.sub(r"[\W_]", "", name).lower() for name in names]
     places = []
     for pattern in roles.values():
-        fits = [at for at, name in enumerate(bare) if re.fullmatch(pattern, name) and at not in places]
-        places.append(fits[0] if fits else -1)
+        matches = [at for at, name in enumerate(plain) if re.fullmatch(pattern, name) and at not in places]
+        places.append(matches[0] if matches else -1)
     if -1 not in places:
         rows = rows[1:]
     elif headless and len(names) == len(roles) and is_number(names[-1]):
         places = list(range(len(roles)))
     else:
-        lacking = " and ".join(role for role, at in zip(roles, places, strict=True) if at < 0)
+        missing = " and ".join(role for role, at in zip(roles, places, strict=True) if at < 0)
         raise AutopruneError(
-            f"{file}: which column is {lacking}? It must have {_wanted(roles, headless)}, "
+            f"{file}: which column is {missing}? It must have {_wanted(roles, headless)}, "
             f"but its first line is: {', '.join(names)[:200]}."
         )
     found = []
@@ -79,7 +79,7 @@ def read_table(file: Path, roles: Mapping[str, str], *, where: str, headless: bo
         if len(row.fields) != len(names):
             raise AutopruneError(
                 f"{row.where}: {len(row.fields)} fields, but the first line has {len(names)}; "
-                "a text that holds the separator or a line's end stands in double quotes."
+                "a text with the separator or a line break in it must be in double quotes."
             )
         found.append(Row(file, row.line, [row.fields[at].strip() for at in places]))
     if not found:
@@ -88,7 +88,7 @@ def read_table(file: Path, roles: Mapping[str, str], *, where: str, headless: bo
 
 
 def is_number(text: str) -> bool:
-    """Whether Python reads the text as a number."""
+    """Whether Python can read a text as a number."""
     try:
         float(text)
     except ValueError:
@@ -108,47 +108,47 @@ def read_text(file: Path, where: str) -> str:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise AutopruneError(
-            f"{file}: the text is not UTF-8: {error.reason} at byte {error.start:,}; convert it, from Latin-1 say by "
-            f"iconv -f latin1 -t utf-8."
+            f"{file}: the text is not UTF-8: {error.reason} at byte {error.start:,}; convert it, for example from "
+            f"Latin-1 by iconv -f latin1 -t utf-8."
         ) from error
     except OSError as error:
         raise AutopruneError(f"{file} cannot be read: {error.strerror}.") from error
-    return text if "\n" in text else text.replace("\r", "\n")  # line ends of old Macintoshes and of some spreadsheets
+    return text if "\n" in text else text.replace("\r", "\n")  # line ends of old Macs and of some spreadsheets
 
 
 def split_files(folder: Path, needed: Sequence[str], *, where: str, otherwise: str) -> dict[str, Path]:
-    """The tables of a folder by their split: `train`, `dev` or `val…`, `test` in their names.
+    """The tables of a folder by split; their names contain `train`, `dev` or `val…`, or `test`.
 
     Args:
         needed: splits that must exist.
         where: the config entry that names the folder.
-        otherwise: how a single table would be split instead, for the error.
+        otherwise: the parts that a single table would be split in, for the error.
 
     Raises:
-        AutopruneError: a split has several files or is missing, or no name says a split.
+        AutopruneError: a split has several files, a needed one has none, or no name contains a split.
     """
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
-        says = re.search(rf"(?<![a-z])({'|'.join(SPLITS)})", file.name.lower())
-        if says is None or file.suffix.lower() not in SUFFIXES:
+        match = re.search(rf"(?<![a-z])({'|'.join(SPLITS)})", file.name.lower())
+        if match is None or file.suffix.lower() not in SUFFIXES:
             continue
-        split = SPLITS[says[1]]
+        split = SPLITS[match[1]]
         if split in found:
             raise AutopruneError(
                 f"{where}: {str(folder)!r} has two files for {split}: {found[split].name}, {file.name}."
             )
         found[split] = file
     if not found:
-        there = ", ".join(sorted(file.name for file in folder.iterdir())[:10]) or "nothing"
+        names = ", ".join(sorted(file.name for file in folder.iterdir())[:10]) or "nothing"
         raise AutopruneError(
             f"{where}: a folder must hold tables ({', '.join(SUFFIXES)}) whose names say train, dev or test, "
-            f"but {str(folder)!r} holds: {there}."
+            f"but {str(folder)!r} holds: {names}."
         )
     for split in needed:
         if split not in found:
-            there = ", ".join(file.name for file in found.values())
+            names = ", ".join(file.name for file in found.values())
             raise AutopruneError(
-                f"{where}: {str(folder)!r} has no table for {split}, only {there}; "
+                f"{where}: {str(folder)!r} has no table for {split}, only {names}; "
                 f"name a table instead of the folder to have it split in {otherwise}."
             )
     return found
@@ -192,14 +192,14 @@ def read_rows(file: Path, where: str) -> list[Row]:
             return _rows(file, text, "\t", csv.QUOTE_NONE)
         return rows
     first = re.split(r"[\r\n]", text.lstrip()[:LOOKED_AT], maxsplit=1)[0]
-    heads = _rows(file, first, ",", csv.QUOTE_MINIMAL)
-    separator = "," if heads and len(heads[0].fields) > 1 else max(",;\t|", key=first.count)
+    by_comma = _rows(file, first, ",", csv.QUOTE_MINIMAL)
+    separator = "," if by_comma and len(by_comma[0].fields) > 1 else max(",;\t|", key=first.count)
     return _rows(file, text, separator, csv.QUOTE_MINIMAL)
 
 
 def _rows(file: Path, text: str, separator: str, quoting: int) -> list[Row]:
     found, start = [], 1
-    before = csv.field_size_limit(LONGEST_FIELD)
+    old_limit = csv.field_size_limit(LONGEST_FIELD)
     try:
         # Lines end where `csv` ends them, not at every character that `str.splitlines` splits at.
         lines = io.StringIO(text, newline="")
@@ -211,5 +211,5 @@ def _rows(file: Path, text: str, separator: str, quoting: int) -> list[Row]:
     except csv.Error as error:
         raise AutopruneError(f"{file}, line {start:,}: {error}.") from error
     finally:
-        csv.field_size_limit(before)
+        csv.field_size_limit(old_limit)
     return found

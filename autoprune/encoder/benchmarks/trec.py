@@ -1,4 +1,4 @@
-"""Reads collections in TREC's form: SGML that is rarely well-formed, so it is searched for tags only."""
+"""Reads collections in TREC's form: SGML that is rarely well-formed, so only its tags are searched for."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ from autoprune.errors import AutopruneError
 def read_trec(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
     """Reads TREC's form: files with `<docno>`, one with `<top>`, one of four columns (query, 0, document, grade).
 
-    Judgements name a query by its `<num>`. If they do not (as in Cranfield), but are whole numbers from 1 to the number
-    of queries, they name it by its position.
+    Judgements name a query by its `<num>`. If they do not (as in Cranfield), but all their queries are whole numbers
+    from 1 to the number of queries, they name it by its position.
 
     Args:
-        folder: the folder of these files, under any names; several files of judgements need dev and test in the name.
+        folder: of these files, which may have any names; several files of judgements need dev and test in theirs.
         seed: splits the queries in halves if the judgements are in one file.
         where: the config entry that names the folder.
 
     Raises:
         AutopruneError: a file is missing or cannot be read, or no judged query or document exists.
     """
-    sorts: dict[str, list[Path]] = {"documents": [], "queries": [], "judgements": []}
+    kinds: dict[str, list[Path]] = {"documents": [], "queries": [], "judgements": []}
     for file in sorted(file for file in folder.iterdir() if file.is_file()):
-        sort = _sort(file)
-        if sort is not None:
-            sorts[sort].append(file)
-    lacking = [sort for sort, files in sorts.items() if not files]
-    if lacking or len(sorts["queries"]) > 1:
-        there = ", ".join(file.name for file in sorted(folder.iterdir())) or "nothing"
-        what = f"no {' and no '.join(lacking)}" if lacking else "several files of queries"
+        kind = _kind(file)
+        if kind is not None:
+            kinds[kind].append(file)
+    missing = [kind for kind, files in kinds.items() if not files]
+    if missing or len(kinds["queries"]) > 1:
+        names = ", ".join(file.name for file in sorted(folder.iterdir())) or "nothing"
+        what = f"no {' and no '.join(missing)}" if missing else "several files of queries"
         raise AutopruneError(
             f"{where}: {str(folder)!r} has {what}. It must be in BEIR's form (corpus.jsonl, queries.jsonl, "
             f"qrels/test.tsv) or in TREC's (<docno> in documents, <top> in queries, four columns in judgements), "
-            f"but it holds: {there[:300]}."
+            f"but it holds: {names[:300]}."
         )
     documents: dict[str, str] = {}
-    for file in sorts["documents"]:
+    for file in kinds["documents"]:
         read = read_documents(file, where)
-        twice = documents.keys() & read.keys()
-        if twice:
-            raise AutopruneError(f"{file}: document {min(twice)!r} stands in another file as well; a docno names one.")
+        repeated = documents.keys() & read.keys()
+        if repeated:
+            raise AutopruneError(f"{file}: document {min(repeated)!r} is in another file as well; a docno names one.")
         documents |= read
-    queries = read_queries(sorts["queries"][0], where)
-    judgements = {name: read_judgements(file) for name, file in by_split(sorts["judgements"], where).items()}
+    queries = read_queries(kinds["queries"][0], where)
+    judgements = {split: read_judgements(file) for split, file in by_split(kinds["judgements"], where).items()}
     found = Found(documents, queries, judgements)
-    asked = {line.query for lines in judgements.values() for line in lines}
+    judged = {line.query for lines in judgements.values() for line in lines}
     positions = [str(at) for at in range(1, len(queries) + 1)]
-    if not asked <= queries.keys() and asked <= set(positions):
+    if not judged <= queries.keys() and judged <= set(positions):
         found.queries = dict(zip(positions, queries.values(), strict=True))
         found.notes.append("judgements number queries by position")
     return collected(found, seed, folder, where)
 
 
 def read_documents(file: Path, where: str) -> dict[str, str]:
-    """Id → the title and the text; the title only once if the text begins with it.
+    """Id → title and text of each document; if the text begins with the title, the text alone.
 
     Args:
         file: with `<doc>`, `<docno>`, perhaps `<title>`, `<headline>` or `<head>`, and `<text>`.
@@ -76,12 +76,12 @@ def read_documents(file: Path, where: str) -> dict[str, str]:
         text = _tagged(piece, "text")
         found[name] = text if text.startswith(title) else f"{title} {text}".strip()
     if not found:
-        raise AutopruneError(f"{file}: there is no document: each stands in <doc>, its id in <docno>.")
+        raise AutopruneError(f"{file}: there is no document: each must be in <doc>, its id in <docno>.")
     return found
 
 
 def read_queries(file: Path, where: str) -> dict[str, str]:
-    """`<num>` → the `<title>` of each `<top>`, which is the query.
+    """The number of each query, its `<num>` → its text, its `<title>`; each is in a `<top>`.
 
     Raises:
         AutopruneError: there is no such file, it has no query, or two queries have one number.
@@ -93,14 +93,14 @@ def read_queries(file: Path, where: str) -> dict[str, str]:
             raise AutopruneError(f"{file}: two queries have the number {name!r}; a <num> names one.")
         found[name] = re.sub(r"^topic:\s*", "", _tagged(piece, "title"), flags=re.IGNORECASE)
         if not found[name]:
-            raise AutopruneError(f"{file}: query {name!r} has no <title>, which is what it asks.")
+            raise AutopruneError(f"{file}: query {name!r} has no <title>, which is its text.")
     if not found:
-        raise AutopruneError(f"{file}: there is no query: each stands in <top>, its number in <num>.")
+        raise AutopruneError(f"{file}: there is no query: each must be in <top>, its number in <num>.")
     return found
 
 
-def _sort(file: Path) -> str | None:
-    """The kind of content of a file in TREC's form; None: another kind."""
+def _kind(file: Path) -> str | None:
+    """Whether a file holds documents, queries or judgements in TREC's form; None: none of these."""
     try:
         text = file.read_bytes().decode("utf-8-sig", errors="replace")  # errors are reported when the file is read
     except OSError:
@@ -109,7 +109,7 @@ def _sort(file: Path) -> str | None:
         return "documents"
     if re.search(r"<top>", text, re.IGNORECASE):
         return "queries"
-    # Only the first line decides, so that a bad line further down is reported and the file not skipped.
+    # Only the first line decides, so that a bad line further down is reported, and the file is not skipped.
     first = (text.strip().splitlines() or [""])[0].split()
     return "judgements" if len(first) == 4 and is_number(first[3]) else None
 
@@ -121,6 +121,6 @@ def _pieces(text: str, tag: str) -> list[str]:
 
 
 def _tagged(piece: str, tag: str) -> str:
-    """The text in all tags of this name, closed or not (as in TREC's topics), with single spaces."""
+    """The text in all tags of a name, closed or not (as in TREC's topics), with single spaces."""
     inside = re.findall(rf"<{tag}>(.*?)(?=</{tag}>|<(?:num|title|desc|narr|text|docno)>|\Z)", piece, re.I | re.S)
     return " ".join(html.unescape(re.sub(r"</?[a-z]\w*>", " ", " ".join(inside), flags=re.I)).split())

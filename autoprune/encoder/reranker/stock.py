@@ -1,6 +1,6 @@
 """Cross-encoders as folders that an unmodified `CrossEncoder(folder)` loads: safetensors and JSON, nothing else.
 
-config.json, model.safetensors     the type's ForSequenceClassification, and what becomes of its one number
+config.json, model.safetensors     the type's ForSequenceClassification, and the function applied to its score
 tokenizer.json, tokenizer_config.json, special_tokens_map.json
 """
 
@@ -20,7 +20,7 @@ from autoprune.encoder.stock_files import of_score
 
 
 def fill_cross_encoder(folder: Path, draft: Path) -> None:
-    """Writes a cross-encoder's artifact as a folder of sentence-transformers.
+    """Writes a cross-encoder's artifact as a sentence-transformers folder.
 
     Args:
         folder: of the artifact.
@@ -40,22 +40,22 @@ def _write(parts: Parts, folder: Path) -> None:
         weights,
         head.layout,
         prefix=head.layers,
-        head=_of_head(head, weights),
-        said=_said(head, parts.manifest, weights),
+        head=_head_weights(head, weights),
+        entries=_head_entries(head, parts.manifest, weights),
     )
 
 
-def _of_head(head: Head, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _head_weights(head: Head, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     names = head.names() | ({"head.norm.bias": f"{head.norm}.bias"} if head.norm else {})
     return {theirs: weights[ours] for ours, theirs in names.items() if ours in weights}
 
 
-def _said(head: Head, manifest: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    said: dict[str, Any] = {"architectures": [head.model], **of_score(manifest)}
+def _head_entries(head: Head, manifest: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    entries: dict[str, Any] = {"architectures": [head.model], **of_score(manifest)}
     if head.pools:
-        said |= {
+        entries |= {
             "classifier_pooling": manifest["pooling"],
             "classifier_activation": manifest["dense"],
             "classifier_bias": "dense.bias" in weights,
         }
-    return said
+    return entries

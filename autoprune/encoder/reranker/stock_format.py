@@ -1,4 +1,4 @@
-"""The format `cross-encoder`, for whoever picks a candidate; to ask what it can hold nobody waits for torch."""
+"""The format `cross-encoder` of picked candidates; torch is imported only when a folder is written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CrossEncoderFormat(Export):
         return cross_encoder_obstacles(manifest)
 
     def fill(self, folder: Path, draft: Path) -> None:
-        from autoprune.encoder.reranker.stock import fill_cross_encoder  # here, because it waits for torch
+        from autoprune.encoder.reranker.stock import fill_cross_encoder  # here, because it imports torch
 
         fill_cross_encoder(folder, draft)
 
@@ -29,8 +29,8 @@ class CrossEncoderFormat(Export):
         length = json.loads((folder / "tokenizer_config.json").read_bytes())["model_max_length"]
         code = f"from sentence_transformers import CrossEncoder; model = CrossEncoder({shown!r})"
         inside = (
-            f"All weights are float32. A pair is read up to {length} tokens; `config.json` says what becomes of its "
-            f"score.{read_by(folder)}"
+            f"All weights are float32. A pair is read up to {length} tokens; `config.json` names the function "
+            f"that is applied to its score.{read_by(folder)}"
         )
         return Use(code=f"{code}; print(model.rank('a question', ['an answer', 'something else']))", inside=inside)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from autoprune.errors import AutopruneError, nearest
-from autoprune.recommender.data.looks import TIME, is_time, is_value, seconds, time_forms
+from autoprune.recommender.data.values import TIME, is_time, is_value, seconds, time_forms
 
 USUAL = {
     "user": r"(user|customer|visitor|reviewer|member|account)(id|name)?|uid",
@@ -55,8 +55,8 @@ def shown(row: Sequence[str]) -> str:
 def holds_names(path: Path, rows: Sequence[Sequence[str]], columns: Columns) -> bool:
     """Whether the first row of a table is a header.
 
-    It is if it has the names given in `columns`, or several usual names, or if all words below one of its words are
-    numbers or dates. It is not if it has a number or a date itself, or a word that occurs again in its column.
+    It is one if it has the names given in `columns`, or several usual names, or if all words below one of its words are
+    numbers or dates. It is not one if it has a number or a date itself, or a word that occurs again in its column.
 
     Raises:
         AutopruneError: the first row may be names or data.
@@ -111,7 +111,7 @@ class Finder:
         self.rows = table.rows
 
     def label(self, place: int) -> str:
-        """A column for messages."""
+        """The description of a column in messages."""
         return f"column {place if self.names is None else repr(self.names[place])}"
 
     def find(self, columns: Columns, needed: dict[str, bool | None]) -> tuple[dict[str, int], tuple[str, ...]]:
@@ -196,8 +196,8 @@ class Finder:
         )
 
     def _guessed(self, needed: dict[str, bool | None]) -> tuple[dict[str, int], tuple[str, ...]]:
-        """Roles of unnamed columns (user, item, perhaps rating and time), where only one order is possible."""
-        roles = _by_looks(self.rows)
+        """Roles of unnamed columns (user, item, perhaps rating and time), if their content allows only one order."""
+        roles = _by_content(self.rows)
         if roles is None:
             raise AutopruneError(
                 f"{self.path}: the first row is data, so the columns have no names, and their content does not show "
@@ -208,8 +208,8 @@ class Finder:
         for role, required in needed.items():
             if required and role not in roles:
                 raise self._missing(role)
-        reading = ", ".join(f"{self.rows[0][place]} = {role}" for role, place in roles.items())
-        note = f"{self.path.name} has no names, its first row is taken as {reading} (else give task.data.columns)"
+        guess = ", ".join(f"{self.rows[0][place]} = {role}" for role, place in roles.items())
+        note = f"{self.path.name} has no names, its first row is taken as {guess} (else give task.data.columns)"
         if "rating" in roles and not needed["rating"]:
             note += f"; {EVERY_ROW.format(name='rating', override='')}"
         return {role: place for role, place in roles.items() if needed[role] is not False}, (note,)
@@ -232,7 +232,7 @@ class Finder:
         return f"{self.label(place)} looks like times and is not used ({use})"
 
     def _rest(self, found: dict[str, int]) -> list[int]:
-        """Unused columns, except one without a name, which has row numbers."""
+        """Unused columns, except those with an empty name, which hold row numbers."""
         return [place for place, name in enumerate(self._labels()) if name and place not in found.values()]
 
     def _labels(self) -> list[str]:
@@ -243,7 +243,7 @@ class Finder:
         return f"columns not used: {shown([self._labels()[place] for place in rest])}"
 
     def _untimed(self, rest: list[int]) -> str:
-        """A note that no times are used, so the split is at random."""
+        """A note that no times are used, and that the split is therefore random."""
         unused = f"; {self._left_out(rest)}" if rest else ""
         return f"no column of times is used: the split is at random{unused}"
 
@@ -264,11 +264,11 @@ class Finder:
         return shlex.quote(f"task.data.columns.{role}={name}")
 
 
-def _by_looks(rows: Sequence[Sequence[str]]) -> dict[str, int] | None:
+def _by_content(rows: Sequence[Sequence[str]]) -> dict[str, int] | None:
     """The columns of a table without names: whole numbers for user and item, then at most a rating and a time.
 
-    None where this may be wrong: more columns, text, row numbers in the first column, two columns of times, or a column
-    that looks like times where an id is expected and none after it.
+    None if this may be wrong: if there are more columns, text, row numbers in the first column, two columns of times,
+    or a column that looks like times where an id is expected, and none after it.
     """
     count = len(rows[0])
     columns = [[row[place] for row in rows if len(row) > place] for place in range(count)]

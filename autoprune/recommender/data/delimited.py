@@ -13,17 +13,17 @@ import pandas as pd
 
 from autoprune.errors import AutopruneError
 from autoprune.recommender.data.columns import is_usual, shown
-from autoprune.recommender.data.looks import MOST, NUMBER, RULE, is_rule, is_time
 from autoprune.recommender.data.text import NARROW, Text
+from autoprune.recommender.data.values import MOST, NUMBER, RULE, is_rule, is_time
 
 SPACES = r"\s+"
 """Any number of spaces and tabs as a separator."""
 
 SEPARATORS = ("\x01", "\x1f", "::", "||", "\t", ";", "|", ",", SPACES)
-"""From the separator that is rarest in other text to the most frequent one."""
+"""Separators, from the one that is rarest within values to the most frequent one."""
 
 SIGN = re.compile(r"[^\w\s\"'.:@/()+-]+")
-"""Other signs that may be a separator, if every row has them equally often."""
+"""Other signs, which may be a separator if every row has them equally often."""
 
 OTHER = re.compile(r'\s*(\{\s*"|\[\s*[\[{"]|\[\s*$|<)')
 """The start of JSON and XML."""
@@ -35,7 +35,7 @@ class TextTable:
 
     Attributes:
         separator: one of `SEPARATORS`, another sign, or the one in Excel's first line `sep=`.
-        skipped: lines before the first row.
+        skipped: number of lines before the first row.
         names: of the columns; None if the file has none.
         rows: the first rows, without the names.
         quoted: whether quote marks enclose values, or are part of them.
@@ -104,7 +104,7 @@ class TextTable:
         """The rows, `chunk` at a time; columns are named by their positions, and empty ids are missing values.
 
         Args:
-            ids, others: positions of columns: those kept as words, and those that may become numbers.
+            ids, others: positions of columns that stay words, and of those that may become numbers.
             chunk: number of rows.
         """
         # All columns are parsed, not only the used ones: with `usecols` pandas accepts lines with too many fields.
@@ -117,7 +117,7 @@ class TextTable:
                 sep=NARROW if len(wide) > 1 else self.separator,
                 header=None,
                 names=list(places),
-                dtype={place: str for place in places if place not in others},  # unchanged: 01 is not 1
+                dtype={place: str for place in places if place not in others},  # as written: 01 is not 1
                 keep_default_na=False,  # NA is Namibia
                 na_values=[""],
                 skiprows=self.skipped,
@@ -139,7 +139,7 @@ def _preamble(lines: list[str]) -> tuple[int, str | None]:
     before = 1 if named else 0
     above = re.compile(rf"\s*([#%]|$)|{RULE.pattern}$").match
     count = before + sum(1 for _ in itertools.takewhile(above, lines[before:]))
-    if count == len(lines):  # hashtags
+    if count == len(lines):  # the rows themselves begin with such signs, as hashtags do
         count = before
     return count + lines[0].startswith("%%MatrixMarket"), named[1] if named else None  # its first row is the shape
 
@@ -154,7 +154,7 @@ def find_separator(lines: list[str]) -> str:
     """The separator with which most lines have as many fields as the first one."""
     shares = _shares(lines, SEPARATORS)
     if "||" in shares and shares["||"][2] * 2 - 1 == shares["|"][2]:
-        del shares["|"]  # every one of them is doubled
+        del shares["|"]  # all bars are doubled
     if all(separator == SPACES and share[0] < 1 for separator, share in shares.items()):
         signs = _shares(lines, list(dict.fromkeys(SIGN.findall(lines[0]))))
         shares |= {separator: share for separator, share in signs.items() if share[0] == 1}
@@ -168,7 +168,7 @@ def find_separator(lines: list[str]) -> str:
 
 
 def _shares(lines: list[str], separators: Sequence[str]) -> dict[str, tuple[float, bool, int, int]]:
-    """Separators in the first line → a sort key: the share of lines with as many fields, then tie-breakers."""
+    """Separators in the first line → a sort key: the share of lines with as many fields as it, then tie-breakers."""
     found = {}
     for place, separator in enumerate(separators):
         if separator != SPACES and separator not in lines[0]:
@@ -189,12 +189,12 @@ def _check_separated(path: Path, lines: list[str], separator: str) -> None:
     if max(counts) == 1:
         raise AutopruneError(
             f"{path}: there is one column only, as no separator was found: commas, semicolons, tabs, bars, spaces, or "
-            f"another sign that stands equally often in all lines. The first line is: {shown([lines[0]])}."
+            f"another sign that all lines have equally often. The first line is: {shown([lines[0]])}."
         )
 
 
 def _check_title(path: Path, lines: list[str]) -> None:
-    """Raises for lines above a table that do not have its separator."""
+    """Raises if the lines above a table do not have its separator."""
     for count in range(1, min(4, len(lines) - 1)):
         above, below = lines[:count], lines[count:]
         wanted = find_separator(below) if below[0].strip() else SPACES
@@ -209,9 +209,9 @@ def _check_title(path: Path, lines: list[str]) -> None:
 
 
 def holds_lines(path: Path) -> bool:
-    """Whether a text called .txt, or without a suffix, has LightGCN's lines `user item item …`, and is no table.
+    """Whether a file called .txt, or without a suffix, has LightGCN's lines `user item item …`, and is not a table.
 
-    A table has rows of one length, and more than one row for some user, or a column of times.
+    In a table all rows have the same length, and some user has several rows or there is a column of times.
     """
     if "." in path.name and ".txt" not in path.suffixes:
         return False
@@ -249,9 +249,9 @@ def _cells(lines: list[str], separator: str) -> list[list[str]]:
 def _encloses(text: Text, separator: str) -> bool:
     """Whether quote marks enclose values.
 
-    With separators that are rare in values, values need no quotes, and a value may begin with a quote mark ("Weird Al"
-    Yankovic): read as an opening mark, it would swallow lines. So with these separators, quote marks enclose
-    values only if all lines are well-formed.
+    Values need no quotes if the separator is rare in them. Then a value may begin with a quote mark ("Weird Al"
+    Yankovic), which would swallow lines if it were read as an opening mark. So with such separators, quote marks
+    enclose values only if all lines are well-formed.
     """
     if separator in (",", ";", "|"):
         return True
@@ -259,7 +259,7 @@ def _encloses(text: Text, separator: str) -> bool:
     quoted, between = r'"(?:[^"]|"")*+"', re.escape(NARROW if len(wide) > 1 else separator)
     if separator == SPACES:
         line_of = re.compile(rf'\s*+(?:(?:{quoted}|[^"\s]\S*+)(?:\s++|$))*+')
-    else:  # possessive throughout, as some lines are long
+    else:  # possessive throughout, because some lines are long
         field = rf'(?> *+(?:{quoted} *+(?={between}|$)|(?!")[^{between}]*+))'
         line_of = re.compile(rf"{field}(?:{between}{field})*+")
     with text.open(wide) as file:

@@ -30,15 +30,15 @@ HELD_OUT = 0.1
 """Share of the interactions that validation and test get each."""
 
 FEWEST_USERS = 200
-"""With fewer evaluable users, noise of the metrics hides the losses that a study looks for."""
+"""With fewer evaluable users, the losses that a study looks for are lost in the noise of the metrics."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interactions:
-    """Interactions of all users with all items, as positions in `users` and `items`.
+    """The interactions of users with items, as positions in `users` and `items`.
 
-    Validation and test have only items that the user has not seen before: full ranking masks seen items, so a repeated
-    item could never be recommended.
+    Validation and test have only items that the user has not seen before: full ranking masks seen items, so it could
+    never recommend a repeated one.
 
     Attributes:
         users, items: external ids in row order.
@@ -92,14 +92,14 @@ def split_log(
 ) -> Interactions:
     """Splits a log of interactions; a repeated pair counts once, at its first time.
 
-    Interactions with the same time are put into a random order by `seed`: the order of ids or of the file may depend on
-    the content, and the last tenths would then have other kinds of items than the rest.
+    Interactions with the same time are put into a random order by `seed`. The order of ids or of the file may depend on
+    what the items are; then the last tenths would have other kinds of items than the rest.
 
     Args:
         split: `per_user` holds out the last tenths of every user by time (it leaks across users: some train
             interactions are later than other users' test interactions); `global` the last tenths of the whole log,
             which leaks nothing but needs enough data; `random` tenths of every user by `seed`. None: as the files are
-            split; otherwise per user by time if there are times, and at random if not.
+            split; if they are not, per user by time if there are times, else at random.
         where: names the data in errors.
         titles: item id → title.
 
@@ -147,7 +147,7 @@ def split_log(
 
 
 def _left_out(data: Interactions, held_out: list[Numbers]) -> list[str]:
-    """Notes on pairs of validation and test ([n, 2] each) that are left out, and on users who are not evaluated."""
+    """Notes on pairs of validation and test ([n, 2] each) that are left out, and on users who are not judged."""
     notes = []
     for split, pairs in zip(("validation", "test"), held_out, strict=True):
         left, users = len(data.targets(split).items), int((data.targets(split).counts > 0).sum())
@@ -202,17 +202,17 @@ def _ties(group: Numbers, time: npt.NDArray[np.float64], part: Numbers, whose: s
 
     Args:
         group, time, part: of each interaction, sorted by group and time.
-        whose: completes the note: whose interactions share a time.
+        whose: the words after "share their time with another" in the note; may be empty.
     """
     starts = np.flatnonzero((np.diff(group, prepend=-1) != 0) | (np.diff(time, prepend=np.nan) != 0))
     counts = np.diff(starts, append=len(group))
     ends = starts + counts - 1
-    tied, apart = int(counts[counts > 1].sum()), int(counts[part[starts] != part[ends]].sum())
-    if not apart:
+    tied, separated = int(counts[counts > 1].sum()), int(counts[part[starts] != part[ends]].sum())
+    if not separated:
         return ""
     return (
         f"{tied:,} of {len(group):,} interactions share their time with another {whose}".rstrip()
-        + f", {apart:,} of them across a boundary of the split: their order is drawn by task.data.seed"
+        + f", {separated:,} of them across a boundary of the split: their order is drawn by task.data.seed"
     )
 
 

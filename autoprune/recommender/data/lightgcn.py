@@ -14,7 +14,7 @@ from autoprune.recommender.data.text import Text
 
 
 def read_lines(path: Path) -> tuple[list[pd.DataFrame], tuple[str, ...]]:
-    """The (user, item) pairs of a file, and notes; an item repeated on a line is returned twice.
+    """The (user, item) pairs of a file, and notes; a pair that is repeated on a line is returned as often.
 
     Raises:
         AutopruneError: a line is malformed.
@@ -33,8 +33,8 @@ def read_lines(path: Path) -> tuple[list[pd.DataFrame], tuple[str, ...]]:
         first_line[user] = number
         items.append(words[1:])
         users.append(np.full(len(words) - 1, user))
-    none = [np.empty(0, dtype=np.int64)]
-    pairs = pd.DataFrame({"user": np.concatenate(users or none), "item": np.concatenate(items or none)})
+    empty = [np.empty(0, dtype=np.int64)]
+    pairs = pd.DataFrame({"user": np.concatenate(users or empty), "item": np.concatenate(items or empty)})
     return [pairs], text.notes
 
 

@@ -24,6 +24,7 @@ from autoprune.recommender.data.tables import TableReader, readable
 Numbers = npt.NDArray[np.int64]
 
 SPLITS = {"train": 0, "valid": 1, "validation": 1, "val": 1, "dev": 1, "test": 2}
+"""Split in the name of a file → its number in a `Log`."""
 
 FORMATS = r"\.txt|\.csv|\.tsv|\.inter|\.dat|\.data|\.rating|\.parquet"
 COMPRESSED = r"(?:\.gz|\.bz2|\.xz|\.zip)?"
@@ -40,7 +41,7 @@ WHOLE = re.compile(r"(0|-?[1-9]\d*)(\.0)?")
 
 @dataclass(frozen=True, kw_only=True)
 class Log:
-    """Interactions as in the files, in any order and perhaps repeated.
+    """Interactions as the files have them, in any order and perhaps repeated.
 
     Attributes:
         users, items: all ids.
@@ -60,7 +61,7 @@ class Log:
 
     @staticmethod
     def of(frames: list[pd.DataFrame], *, notes: Iterable[str] = ()) -> Log:
-        """From frames with the columns user, item (raw ids) and perhaps time and split."""
+        """The log of frames with the columns user, item (raw ids) and perhaps time and split."""
         users, user = _numbered([frame["user"] for frame in frames])
         items, item = _numbered([frame["item"] for frame in frames])
         rest = {
@@ -102,7 +103,7 @@ def read_log(
 
 
 def _read_split(folder: Path, files: dict[str, list[Path]], reader: TableReader) -> Log:
-    """Reads the files of a folder (split → paths) into one log that knows their splits."""
+    """Reads the files of a folder (split → paths) into one log with their splits."""
     read = reader.read
     first = files["train"][0]
     if not is_parquet(first) and holds_lines(first):
@@ -116,16 +117,16 @@ def _read_split(folder: Path, files: dict[str, list[Path]], reader: TableReader)
     unread = [file.name for file in sorted(folder.iterdir()) if TABLE_FILE.fullmatch(file.name) and file not in used]
     frames, notes = [], [f"not read in {folder}: {shown(unread)}"] if unread else []
     for name, file in ((name, file) for name, shards in files.items() for file in shards):
-        found, said = read(file)
+        found, remarks = read(file)
         frames += [frame.assign(split=np.int8(SPLITS[name])) for frame in found]
-        notes += said
+        notes += remarks
     return Log.of(frames, notes=notes)
 
 
 def _splits_of(folder: Path) -> dict[str, list[Path]]:
-    """Split → its files in a folder, all shards: train, test and perhaps valid.
+    """Split (train, test and perhaps valid) → its files in a folder, with all shards.
 
-    Empty if the folder is one table: its name ends in .parquet, or it has parquet files but none with these names.
+    Empty if the folder is one table: its name ends in .parquet, or it has parquet files but none named after a split.
     """
     found: dict[str, list[Path]] = {}
     if folder.suffix == ".parquet":
@@ -173,7 +174,7 @@ def _shape(file: Path) -> str:
 
 
 def _numbered(columns: list[pd.Series[Any]]) -> tuple[Ids, Numbers]:
-    """The ids of a column given in pieces, and the position of each entry among them."""
+    """The ids of a column that is given in pieces, and the position of each entry among them."""
     coded = [pd.factorize(column) for column in columns]
     values = pd.concat([pd.Series(np.asarray(values)) for _, values in coded], ignore_index=True)
     place, ids = pd.factorize(_whole_or_words(values), sort=True)

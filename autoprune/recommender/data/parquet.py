@@ -12,7 +12,7 @@ from autoprune.errors import AutopruneError
 from autoprune.extras import need
 
 LOOKED_AT = 200
-"""First rows from which the meaning of columns is inferred."""
+"""Number of first rows from which the roles of columns are guessed."""
 
 
 def is_parquet(path: Path) -> bool:
@@ -26,7 +26,7 @@ def is_parquet(path: Path) -> bool:
 
 
 class ParquetTable:
-    """A table in parquet, read by its columns; metadata of pandas and others about indexes and types is ignored.
+    """A table in parquet, of which only the columns are read: metadata on indexes and types, as of pandas, is ignored.
 
     Raises:
         AutopruneError: pyarrow is not installed.
@@ -40,7 +40,7 @@ class ParquetTable:
         import pyarrow.parquet
 
         self._path = path
-        # For a single file no dataset: it rejects repeated names, and reads the folders above the file as columns.
+        # A single file is not read as a dataset, which rejects repeated names and takes the folders above for columns.
         self._table: Any = (
             pyarrow.dataset.dataset(path, format="parquet", partitioning="hive")
             if path.is_dir()
@@ -48,14 +48,14 @@ class ParquetTable:
         )
         self.names: list[str] = list((self._table.schema if path.is_dir() else self._table.schema_arrow).names)
         if not self.names:
-            raise AutopruneError(f"{path}: there are no columns in it; a folder must hold files of parquet.")
+            raise AutopruneError(f"{path}: there are no columns in it; a folder must hold parquet files.")
 
     @property
     def rows(self) -> list[list[str]]:
         """The first rows as text."""
         head = next(self._batches(None, LOOKED_AT), None)
         series = [_series(column) for column in head.columns] if head is not None else []
-        columns = [["" if gap else str(value) for value, gap in zip(one, one.isna(), strict=True)] for one in series]
+        columns = [["" if gap else str(value) for value, gap in zip(each, each.isna(), strict=True)] for each in series]
         return [list(row) for row in zip(*columns, strict=True)]
 
     def frames(self, ids: list[int], others: list[int], *, chunk: int) -> Iterator[pd.DataFrame]:
@@ -75,7 +75,7 @@ class ParquetTable:
 
 
 def _series(column: Any) -> pd.Series[Any]:
-    """A column as plain values, without dictionary encoding, extension types or text in bytes."""
+    """A column as plain values: dictionaries, extension types and text in bytes are decoded."""
     import pyarrow
 
     if isinstance(column, pyarrow.ChunkedArray):

@@ -19,19 +19,20 @@ from autoprune.errors import AutopruneError
 from autoprune.packing.ids import whole_floats
 from autoprune.recommender.data.columns import Columns, Finder, holds_names, shown
 from autoprune.recommender.data.delimited import TextTable
-from autoprune.recommender.data.looks import NUMBERS, TIME, is_gap, is_rule, numbers, seconds, time_forms, units
 from autoprune.recommender.data.parquet import ParquetTable, is_parquet
+from autoprune.recommender.data.values import NUMBERS, TIME, is_gap, is_rule, numbers, seconds, time_forms, units
 
 CHUNK_ROWS = 500_000
 """Rows parsed at a time; bounds the memory for parsing."""
 
 PARTS = {"%Y": "year", "%y": "year", "%m": "month", "%b": "month", "%d": "day"}
-"""Parts of formats of dates → words for messages."""
+"""Part of a date format → its name in messages."""
 
 WITHOUT_TIMES = "do without times: task.data.split=random"
+"""The way out in messages on times."""
 
 UNREADABLE = (
-    *(ValueError, TypeError, KeyError, RuntimeError, ImportError, OSError, EOFError),  # NotImplementedError among them
+    *(ValueError, TypeError, KeyError, RuntimeError, ImportError, OSError, EOFError),  # includes NotImplementedError
     *(zlib.error, lzma.LZMAError, zipfile.BadZipFile),
 )
 """Errors that pandas, pyarrow and decompression raise for damaged files and unknown formats."""
@@ -54,7 +55,7 @@ class TableReader:
     timed: bool | None = None
 
     def read(self, path: Path) -> tuple[list[pd.DataFrame], tuple[str, ...]]:
-        """Frames with the columns user, item (categories of ids) and perhaps time; and notes on what was guessed.
+        """Frames with the columns user, item (both categorical) and perhaps time, and notes on what was guessed.
 
         Raises:
             AutopruneError: the file cannot be read or has invalid values.
@@ -76,7 +77,7 @@ class TableReader:
                 has_names=lambda rows: holds_names(path, rows, self.columns) if self.header is None else self.header,
             )
         if self.header is not None:
-            raise AutopruneError(f"task.data.header: {path} is parquet, which names its columns; leave it out.")
+            raise AutopruneError(f"task.data.header: {path} is parquet, which names its columns; leave header out.")
         return ParquetTable(path)
 
     def _frames(
@@ -93,19 +94,19 @@ class TableReader:
         for frame in table.frames(list(ids.values()), others, chunk=CHUNK_ROWS):
             frame.index = pd.RangeIndex(rows + 1, rows + 1 + len(frame))
             rows += len(frame)
-            kept: dict[str, Any] = {
+            columns: dict[str, Any] = {
                 role: _categories(path, frame[place], label[role], stripped=text) for role, place in ids.items()
             }
             if text:
-                stray = strays.among(frame, kept, ids)
+                stray = strays.among(frame, columns, ids)
                 if stray.any():
-                    frame, kept = frame[~stray], {role: column[~stray] for role, column in kept.items()}
+                    frame, columns = frame[~stray], {role: column[~stray] for role, column in columns.items()}
             for role in ids:
-                gaps.add(role, frame, (kept[role].isna() | (kept[role] == "")).to_numpy())
+                gaps.add(role, frame, (columns[role].isna() | (columns[role] == "")).to_numpy())
             if "timestamp" in roles and len(frame):
-                kept["time"], none = times.read(frame[roles["timestamp"]])
-                gaps.add("timestamp", frame, none)
-            piece = pd.DataFrame(kept)
+                columns["time"], missing = times.read(frame[roles["timestamp"]])
+                gaps.add("timestamp", frame, missing)
+            piece = pd.DataFrame(columns)
             if self.min_rating is not None:
                 rating = numbers(frame[roles["rating"]])
                 _refuse_first(path, label["rating"], frame[roles["rating"]], ~np.isfinite(rating), "a number")
@@ -120,53 +121,53 @@ class TableReader:
 
 
 def _categories(path: Path, column: pd.Series[Any], label: str, *, stripped: bool) -> pd.Series[Any]:
-    """Ids as categories; `stripped` removes the spaces around them."""
+    """A column of ids as a categorical one; `stripped` removes the spaces around ids."""
     try:
         codes, values = pd.factorize(column)
     except TypeError as error:
         raise AutopruneError(f"{path}: {label} holds lists; an id is a number or a string.") from error
-    held = np.asarray(values)
-    if held.dtype.kind == "f" and len(held) and np.abs(held).max() >= whole_floats(np.finfo(held.dtype).eps):
+    ids = np.asarray(values)
+    if ids.dtype.kind == "f" and len(ids) and np.abs(ids).max() >= whole_floats(np.finfo(ids.dtype).eps):
         raise AutopruneError(
-            f"{path}: {label} holds {held.dtype} numbers such as {held[np.abs(held).argmax()]}, which stand for "
+            f"{path}: {label} holds {ids.dtype} numbers such as {ids[np.abs(ids).argmax()]}, which stand for "
             "several whole numbers each, so ids may have been lost; write it as whole numbers or strings."
         )
-    if stripped and any(word != word.strip() for word in held):
-        again, held = pd.factorize(np.array([word.strip() for word in held], dtype=object))
-        codes = np.append(again, -1)[codes]
-    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(held)), index=column.index)
+    if stripped and any(word != word.strip() for word in ids):
+        merged, ids = pd.factorize(np.array([word.strip() for word in ids], dtype=object))
+        codes = np.append(merged, -1)[codes]
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(ids)), index=column.index)
 
 
 class _Strays:
-    """Lines among the rows of a text that are no data: the names again, and rules of dashes."""
+    """Lines among the rows of a text that are not data: the names repeated, and lines of dashes."""
 
     def __init__(self, names: list[str] | None) -> None:
         self.names = names
         self.repeated = self.ruled = 0
 
-    def among(self, frame: pd.DataFrame, kept: dict[str, Any], ids: dict[str, int]) -> npt.NDArray[np.bool_]:
+    def among(self, frame: pd.DataFrame, columns: dict[str, Any], ids: dict[str, int]) -> npt.NDArray[np.bool_]:
         """Marks these rows of a frame, bool [rows].
 
         Args:
-            kept: role → ids as categories.
+            columns: role → the categorical column of its ids.
             ids: role → position of the column.
         """
-        again, ruled = np.full(len(frame), self.names is not None), np.ones(len(frame), dtype=bool)
+        repeated, ruled = np.full(len(frame), self.names is not None), np.ones(len(frame), dtype=bool)
         for role, place in ids.items():
-            codes, words = kept[role].cat.codes.to_numpy(), kept[role].cat.categories
+            codes, words = columns[role].cat.codes.to_numpy(), columns[role].cat.categories
             named = [self.names is not None and word == self.names[place] for word in words]
-            again &= np.array([*named, False])[codes]
+            repeated &= np.array([*named, False])[codes]
             ruled &= np.array([*map(is_rule, words), True])[codes]  # or no id
         if ruled.any():
-            held = frame[ruled].astype(str).where(frame[ruled].notna(), "")
-            drawn = [any(words) and all(is_rule(word) or not word for word in words) for words in held.to_numpy()]
-            ruled[ruled] = drawn
-        self.repeated += int(again.sum())
+            fields = frame[ruled].astype(str).where(frame[ruled].notna(), "")
+            rules = [any(words) and all(is_rule(word) or not word for word in words) for words in fields.to_numpy()]
+            ruled[ruled] = rules
+        self.repeated += int(repeated.sum())
         self.ruled += int(ruled.sum())
-        return again | ruled
+        return repeated | ruled
 
     def notes(self, path: Path) -> tuple[str, ...]:
-        """Notes on how many were left out."""
+        """Notes on the numbers of rows that were skipped."""
         counts = {"the names again": self.repeated, "nothing but dashes": self.ruled}
         return tuple(
             f"{count:,} row{'s' * (count > 1)} of {path.name} skipped: {what}"
@@ -183,16 +184,16 @@ class _Gaps:
         self.counts = dict.fromkeys(label, 0)
         self.first: dict[str, str] = {}
 
-    def add(self, role: str, frame: pd.DataFrame, none: npt.NDArray[np.bool_]) -> None:
-        """Counts the rows of a frame that `none` marks."""
-        self.counts[role] += int(none.sum())
-        if none.any() and role not in self.first:
-            row = frame[none].iloc[0]
-            held = shown(["nothing" if pd.isna(value) else repr(str(value)) for value in row])
-            self.first[role] = f"row {frame.index[none][0]:,} ({held})"
+    def add(self, role: str, frame: pd.DataFrame, missing: npt.NDArray[np.bool_]) -> None:
+        """Counts the rows of a frame that `missing` marks."""
+        self.counts[role] += int(missing.sum())
+        if missing.any() and role not in self.first:
+            row = frame[missing].iloc[0]
+            values = shown(["nothing" if pd.isna(value) else repr(str(value)) for value in row])
+            self.first[role] = f"row {frame.index[missing][0]:,} ({values})"
 
     def check(self, rows: int) -> None:
-        """Raises if there are any."""
+        """Raises if there are such rows, of `rows` in all."""
         for role, first in self.first.items():
             what, instead = f"names no {role}", ""
             if role == "timestamp":
@@ -211,37 +212,37 @@ class _Times:
         self.form = ""
 
     def read(self, column: pd.Series[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """The times, and which are missing; raises for other values."""
+        """The times, and a mask of the missing ones; raises for values that are neither."""
         if not self.form:
             self.form = self._form(column)
         parsed = seconds(column, self.form)
         wrong = ~np.isfinite(parsed)
-        none = wrong.copy()
+        missing = wrong.copy()
         if wrong.any():
-            none[wrong] = [pd.isna(value) or is_gap(str(value)) for value in column[wrong]]
-        _refuse_first(self.path, self.label, column, wrong & ~none, TIME, f" Write it so, or {WITHOUT_TIMES}.")
-        return parsed, none
+            missing[wrong] = [pd.isna(value) or is_gap(str(value)) for value in column[wrong]]
+        _refuse_first(self.path, self.label, column, wrong & ~missing, TIME, f" Write it so, or {WITHOUT_TIMES}.")
+        return parsed, missing
 
     def _form(self, column: pd.Series[Any]) -> str:
         forms = time_forms(column)
         if len(forms) > 1:
-            held = next(word for word in column.dropna().astype(str) if not is_gap(word))
+            example = next(word for word in column.dropna().astype(str) if not is_gap(word))
             orders = " or ".join(" ".join(map(PARTS.__getitem__, form.split()[:3])) for form in forms)
             raise AutopruneError(
-                f"{self.path}: {self.label}: dates such as {held!r} may be {orders}; write them as ISO 8601 dates "
+                f"{self.path}: {self.label}: dates such as {example!r} may be {orders}; write them as ISO 8601 dates "
                 f"(2026-05-31), or {WITHOUT_TIMES}."
             )
         return forms[0]
 
     def check(self, times: list[npt.NDArray[np.float64]]) -> tuple[str, ...]:
-        """Raises for seconds among milliseconds; returns a note on unset times (0 or -1)."""
+        """Raises if the times have several units, such as seconds and milliseconds; returns a note on unset times."""
         moments = np.concatenate(times) if times and self.form == NUMBERS else np.empty(0)
         unset = int(np.isin(moments, (0, -1)).sum())
         found = units(moments[~np.isin(moments, (0, -1))])
         if len(found) > 1:
-            held = " and ".join(f"{count:,} {unit}" for unit, count in found.items())
+            counts = " and ".join(f"{count:,} {unit}" for unit, count in found.items())
             raise AutopruneError(
-                f"{self.path}: {self.label} holds {held} since 1970; write all in one unit, or {WITHOUT_TIMES}."
+                f"{self.path}: {self.label} holds {counts} since 1970; write all in one unit, or {WITHOUT_TIMES}."
             )
         return (f"{self.label} is 0 or -1 in {unset:,} of {len(moments):,} rows, which come first",) * bool(
             found and unset
@@ -253,8 +254,8 @@ def _refuse_first(
 ) -> None:
     """Raises for the first value that `wrong` marks; the index of the column has the row numbers."""
     for row, value in column[wrong][:1].items():
-        held = "nothing" if pd.isna(value) else repr(str(value))
-        raise AutopruneError(f"{path}: {label}: {what} is expected, but row {row:,} holds {held}.{instead}")
+        got = "nothing" if pd.isna(value) else repr(str(value))
+        raise AutopruneError(f"{path}: {label}: {what} is expected, but row {row:,} holds {got}.{instead}")
 
 
 @contextmanager

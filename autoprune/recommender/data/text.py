@@ -17,7 +17,7 @@ from typing import IO, Any
 from autoprune.errors import AutopruneError
 
 HEAD = 1 << 16
-"""Characters at the start of a file that are used for detection."""
+"""Number of characters at the start of a file from which its form is detected."""
 
 BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -28,7 +28,7 @@ BOMS = {
 }
 
 NARROW = "\x1f"
-"""A control character that replaces `::` and the like, as pandas' fast parser needs a separator of one character."""
+"""A control character that replaces separators such as `::`, as pandas' fast parser needs a single character."""
 
 FOREIGN = {
     b"version https://git-lfs": "a pointer of Git LFS; fetch the file with git lfs pull",
@@ -46,7 +46,7 @@ FOREIGN = {
     b"Rar!": "a RAR archive; unpack it",
     b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it",
 }
-"""First bytes of files of other kinds → what they are, and what to do."""
+"""First bytes of files of other formats → the format, and what to do."""
 
 PAGE = re.compile(rb"\s*<(!doctype html|html)", flags=re.IGNORECASE)
 
@@ -82,7 +82,7 @@ _COMPRESSED: dict[bytes, Callable[[Path], Any]] = {
     b"\xfd7zXZ": lzma.open,
     b"PK\x03\x04": _only_member,
 }
-"""First bytes of compressed files → function that opens them."""
+"""First bytes of compressed files → the function that opens them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class Text:
     """A file of text.
 
     Attributes:
-        encoding: a name that Python knows.
+        encoding: its name in Python.
         notes: what was guessed.
     """
 
@@ -103,7 +103,7 @@ class Text:
         """Detects the encoding by a byte-order mark or zero bytes, else UTF-8, else Windows-1252; reads the whole file.
 
         Raises:
-            AutopruneError: the file has none of these encodings, or is no text.
+            AutopruneError: the file has none of these encodings, or is not text.
         """
         with open_bytes(path) as file:
             head = file.read(HEAD)
@@ -125,7 +125,7 @@ class Text:
         return Text(path=path, encoding="utf-8")
 
     def open(self, separator: str = "") -> io.TextIOWrapper:
-        """The text with all line ends as newlines, and with `NARROW` in place of a separator of several characters."""
+        """Opens the text, with newlines as line ends and `NARROW` in place of a separator of several characters."""
         if len(separator) < 2:
             return io.TextIOWrapper(open_bytes(self.path), encoding=self.encoding)
         return _Narrowed(open_bytes(self.path), self.encoding, separator)
@@ -139,7 +139,7 @@ class Text:
 
 
 class _Narrowed(io.TextIOWrapper):
-    """A text in which a long separator is replaced by one character."""
+    """A text in which a separator of several characters is replaced by `NARROW`."""
 
     def __init__(self, file: IO[bytes], encoding: str, separator: str) -> None:
         super().__init__(file, encoding=encoding)
@@ -151,7 +151,7 @@ class _Narrowed(io.TextIOWrapper):
 
 
 def _check_kind(path: Path, head: bytes) -> None:
-    """Raises for files of other formats."""
+    """Raises if the file has another format."""
     kinds = [kind for magic, kind in FOREIGN.items() if head.startswith(magic)]
     if head[257:262] == b"ustar":
         kinds.append("an archive of tar; unpack it and name one file")
@@ -164,7 +164,7 @@ def _check_kind(path: Path, head: bytes) -> None:
 
 
 def _by_zeros(path: Path, head: bytes) -> str:
-    """UTF-16 without a mark: in mostly Latin text every other byte is zero."""
+    """The encoding of UTF-16 without a mark: in mostly Latin text every other byte is zero."""
     zeros = [2 * head[start::2].count(0) / len(head) for start in (0, 1)]
     if max(zeros) < 0.5 or min(zeros) > 0.1:
         raise AutopruneError(f"{path} cannot be read: it is neither text nor parquet (it holds zero bytes).")
@@ -172,7 +172,7 @@ def _by_zeros(path: Path, head: bytes) -> str:
 
 
 def _check_windows(path: Path, reason: str) -> None:
-    """Raises for damaged UTF-8: if most characters beyond ASCII are valid UTF-8, the text is not Windows-1252."""
+    """Raises if the text is damaged UTF-8, not Windows-1252: most characters beyond ASCII are valid UTF-8."""
     with open_bytes(path) as file:
         content = file.read()
     text = content.decode("utf-8", errors="surrogateescape")

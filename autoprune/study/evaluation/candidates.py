@@ -124,9 +124,21 @@ class Candidates:
     def _timed(self, candidate: Candidate) -> Candidate:
         """Times a candidate if the search needs its latency."""
         if self._times and self._session.alone and not candidate.rejected and not candidate.latest().latency:
-            candidate = self._staff.here(self._evaluator.time, self._retiming(candidate))
-            self._archive.add(candidate)
-        return candidate
+            self._time(candidate)
+        return self._archive.candidates[candidate.key]
+
+    def _time(self, candidate: Candidate) -> None:
+        """Times a candidate and archives its latency; if that fails, it stays without one, and can be timed later.
+
+        Raises:
+            AutopruneError: timing the baseline failed, or something failed that is not the candidate's fault.
+        """
+        try:
+            self._archive.add(self._staff.here(self._evaluator.time, self._retiming(candidate)))
+        except Failed as error:
+            if not candidate.number:
+                raise
+            self._session.watch.note(f"candidate {candidate.number} could not be timed: {error}")
 
     def time_together(self) -> None:
         """Has one driver of a team time all candidates on its machine; the others then find the work done."""
@@ -144,7 +156,7 @@ class Candidates:
             measured = candidate.measured(machine=self._session.machine)
             is_due = (self._times or not candidate.number) and self._has_artifact(candidate)
             if is_due and not candidate.rejected and (measured is None or not measured.latency):
-                self._archive.add(self._staff.here(self._evaluator.time, self._retiming(candidate)))
+                self._time(candidate)
         baseline = self._baseline().here(SEARCH, self._session.machine)
         if baseline is not None:  # it was timed here, and later elsewhere
             self._archive.add(baseline)

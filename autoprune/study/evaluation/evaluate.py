@@ -6,7 +6,7 @@ import dataclasses
 import math
 import shutil
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pandas as pd
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Served
 from autoprune.deadline import Deadline
-from autoprune.errors import AutopruneError, Diverged, of_recipe
+from autoprune.errors import AutopruneError, Diverged, Failed, of_recipe
 from autoprune.machine import THREADS, give_back_memory, machine
 from autoprune.measure.judge import Judge, Judged
 from autoprune.measure.measurement import SEARCH, WHOLE, Latency, Measurement
@@ -53,15 +53,21 @@ class Evaluator(Looker):
 
         Raises:
             OutOfTime: the request's seconds are over; a repeated request continues the training.
-            Failed: the recipe failed: its training diverged, a step broke, or memory ran out.
+            Failed: the recipe failed: its training diverged, a step or a workload broke, or memory ran out.
             AutopruneError: the baseline's score is not above 0, or one of its files is damaged.
         """
         self._deadline = Deadline.after(request.seconds)
         start, plan = time.monotonic(), self.plan(request.recipe)
-        with of_recipe() if request.baseline else nullcontext():  # an error on the baseline would affect every recipe
-            loaded = self._load(self._save(request, plan))
-            self._work("measuring")
-            judged, rejected = self._judged(request, loaded)
+        try:
+            with _blaming(request.baseline):
+                loaded = self._load(self._save(request, plan))
+                self._work("measuring")
+                judged, rejected = self._judged(request, loaded)
+                if not rejected:
+                    self.task.workloads(loaded.served)  # a broken one fails here, before the candidate is archived
+        except Failed:
+            shutil.rmtree(self.definition.artifacts / plan.key, ignore_errors=True)
+            raise
         measurement = self._measured(request, loaded, judged)
         if rejected:
             shutil.rmtree(loaded.folder)
@@ -99,12 +105,15 @@ class Evaluator(Looker):
 
         Raises:
             OutOfTime: the seconds are over.
+            Failed: a workload broke, or memory ran out.
             AutopruneError: the artifact is missing or damaged.
         """
         self._deadline = Deadline.after(request.seconds)
-        loaded, before = self._load(self.definition.artifacts / request.candidate.key), request.candidate.latest()
-        self._work("timing")
-        latency = self._known_latency(loaded, request) or self._time(loaded.served, request.baseline)
+        before = request.candidate.latest()
+        with _blaming(request.baseline):
+            loaded = self._load(self.definition.artifacts / request.candidate.key)
+            self._work("timing")
+            latency = self._known_latency(loaded, request) or self._time(loaded.served, request.baseline)
         return request.candidate.with_measurement(
             dataclasses.replace(before, machine=self.machine, latency=latency, memory_bytes=loaded.served.memory_bytes)
         )
@@ -118,7 +127,7 @@ class Evaluator(Looker):
         if self._judge is None:
             self._judge = Judge(self.task, "validation", self._baseline(request.baseline), working=self._work)
         first = self._judge.first(served)
-        self._refuse_scoreless(first, request.baseline, loaded.folder)
+        self._refuse_scoreless(first, request.baseline)
         if request.name == TRIAL:
             judged = self._judge.judge({WHOLE: first})
             rejected = self._verdict.rejected(
@@ -132,7 +141,7 @@ class Evaluator(Looker):
                 return dataclasses.replace(judged, units={}, draws=()), rejected
         return self._judge.judge(self._judge.rows(served, first)), ""
 
-    def _refuse_scoreless(self, rows: pd.DataFrame, baseline: Candidate, folder: Path) -> None:
+    def _refuse_scoreless(self, rows: pd.DataFrame, baseline: Candidate) -> None:
         """Gives up an artifact without a score if the baseline has one; zero vectors, for example, have no cosine.
 
         Raises:
@@ -142,7 +151,6 @@ class Evaluator(Looker):
         for metric in self.task.main_metrics:
             value = self.task.metrics[metric](rows)
             if math.isfinite(baseline_quality[metric][WHOLE]) and not math.isfinite(value):
-                shutil.rmtree(folder)
                 raise Diverged(f"{metric} is {value}")
 
     def _measured(self, request: Request, loaded: Loaded, judged: Judged) -> Measurement:
@@ -186,3 +194,8 @@ class Evaluator(Looker):
         beside_from = artifacts / parent.key if parent else None
         artifact.save(parts, artifacts / plan.key, provenance=provenance, beside_from=beside_from)
         return artifacts / plan.key
+
+
+def _blaming(baseline: Candidate | None) -> AbstractContextManager[None]:
+    """Blames a candidate's recipe for an error; one on the baseline itself (None) would affect every recipe."""
+    return of_recipe() if baseline else nullcontext()

@@ -96,14 +96,14 @@ class Maker(TaskWorker):
         return Store(self.definition.folder.parent / STORE)
 
     @property
-    def dense(self) -> Path:
-        """The path of the dense model's checkpoint; there is no file if the dense model is not trained."""
-        return self.store.path(self._dense_key)
+    def files(self) -> tuple[Path, ...]:
+        """The baseline's artifact, and the checkpoint of the dense model, which exists only if it is trained."""
+        return self.definition.artifacts / self.plan({}).key, self.store.path(self._dense_key)
 
     @property
     def training_seconds(self) -> float:
         """Seconds that training the dense model took, over all runs; 0 if it is not trained or the time is unknown."""
-        return float((self.store.load(self._dense_key) or {}).get("seconds", 0.0))
+        return float(self.store.value(self._dense_key, "seconds") or 0.0)
 
     @property
     def _dense_key(self) -> str:

@@ -9,10 +9,9 @@ from functools import cached_property
 import torch
 
 from autoprune.deadline import NEVER
-from autoprune.machine import machine
+from autoprune.machine import find_device, machine
 from autoprune.study.definition import Definition
 from autoprune.study.executors.executor import Worker
-from autoprune.study.settings import find_device
 from autoprune.tasks.task import Task
 
 

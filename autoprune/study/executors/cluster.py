@@ -26,14 +26,21 @@ from typing import Any
 import ray
 from filelock import FileLock
 
+from autoprune.config.settings import ExecutorConfig
 from autoprune.errors import AutopruneError, Ended
 from autoprune.machine import cores
 from autoprune.record.archive import Candidate
-from autoprune.record.folder import STORE
 from autoprune.study.definition import Definition
-from autoprune.study.evaluation.maker import Maker
-from autoprune.study.executors.executor import ONE_THREAD, Argument, Executor, Outcome, Result, at_hand, outcome_of
-from autoprune.study.settings import ExecutorConfig
+from autoprune.study.executors.executor import (
+    ONE_THREAD,
+    Argument,
+    Executor,
+    Outcome,
+    Result,
+    Worker,
+    at_hand,
+    outcome_of,
+)
 from autoprune.version import VERSION
 
 
@@ -46,12 +53,12 @@ class Kit:
         kind: the worker's class.
         definition: of the study, with the places of the machine that packed it.
         places: by place of the definition, the name of its content in `packed`.
-        packed: a tar file, with the study's folder as `runs/study`.
+        packed: a tar file, with the folder that the study lies in as `runs`.
         name: of the folder where a node unpacks it; equal kits share it.
     """
 
     version: str
-    kind: type[Maker]
+    kind: type[Worker]
     definition: Definition
     places: Mapping[str, str]
     packed: bytes
@@ -70,7 +77,7 @@ class Cluster(Executor):
         AutopruneError: the cluster cannot be reached, or it lacks the resources for a call.
     """
 
-    def __init__(self, worker: Maker, config: ExecutorConfig, *, slots: int | None) -> None:
+    def __init__(self, worker: Worker, config: ExecutorConfig, *, slots: int | None) -> None:
         self._worker = worker
         self._started_here = not ray.is_initialized()
         if self._started_here:
@@ -144,18 +151,17 @@ def _connect(address: str | None, cpus: int) -> None:
         ) from error
 
 
-def packed(worker: Maker) -> Kit:
+def packed(worker: Worker) -> Kit:
     """Packs what nodes need to run a worker's methods."""
     definition, buffer, places = worker.definition, io.BytesIO(), dict[str, str]()
-    baseline = definition.artifacts / worker.plan({}).key
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for place in (Path(one).expanduser() for one in _paths(definition)):
             if place.exists():
                 places[str(place)] = f"places/{len(places)}/{place.name}"
                 tar.add(place, places[str(place)])
-        for source, outer in ((baseline, "runs/study/artifacts"), (worker.dense, f"runs/{STORE}")):
-            if source.exists():
-                tar.add(source, f"{outer}/{source.name}")
+        for path in worker.files:
+            if path.exists():
+                tar.add(path, Path("runs") / path.relative_to(definition.folder.parent))
     content = buffer.getvalue()
     return Kit(
         version=VERSION,
@@ -204,7 +210,7 @@ def _unpacked_definition(kit: Kit) -> Definition:
         key: [_place(one, kit, folder) for one in place] if isinstance(place, list) else _place(place, kit, folder)
         for key, place in kit.definition.places.items()
     }
-    return replace(kit.definition, places=places, folder=folder / "runs" / "study")
+    return replace(kit.definition, places=places, folder=folder / "runs" / kit.definition.folder.name)
 
 
 def _place(place: Any, kit: Kit, room: Path) -> Any:

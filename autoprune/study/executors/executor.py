@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
 
@@ -87,6 +88,11 @@ class Worker(ABC):
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return at_hand, (type(self), self.definition)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What calls on another machine need besides the task's data, from the folder that the study lies in."""
+        return ()
 
     def prepare(self, argument: None) -> None:  # noqa: B027  # optional: some workers read nothing
         """Reads in advance what most calls need."""

@@ -7,11 +7,10 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
-from autoprune.machine import cores
+from autoprune.machine import cores, find_device
 from autoprune.study.executors.executor import Executor, Serial, Worker
 from autoprune.study.executors.forked import can_fork
 from autoprune.study.executors.local import Local
-from autoprune.study.settings import find_device
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")

@@ -85,8 +85,8 @@ class Dispatcher:
 
     @property
     def tried(self) -> set[Name]:
-        """The names that were requested in open batches."""
-        return set[Name]().union(*(batch.tried for batch in self._batches))
+        """The names in open batches: requested, or still to be claimed from other drivers."""
+        return set[Name]().union(*(batch.names for batch in self._batches))
 
     def most(self, *, long: bool) -> int:
         """Chunks to hand out at a time: two per slot, so that no worker idles, or one if chunks take long."""
@@ -100,7 +100,7 @@ class Dispatcher:
         has ended its processes, each of its recipes is handed out on its own; one that ends them again counts as
         failed. After any other error nothing more is handed out; it is raised once the other results are kept.
         """
-        while True:
+        while batch.flying or self._goes_on(batch) or self._failed is not None:
             self.hand_out()
             waited = self._next_future(batch)
             if waited is None:
@@ -135,12 +135,20 @@ class Dispatcher:
 
     @property
     def _can_keep(self) -> bool:
-        """Whether the looks that come next, in the order of the requests, have come back."""
-        unfinished = next((batch for batch in self._batches if batch.flying or self._goes_on(batch)), None)
-        return unfinished is not None and bool(unfinished.flying) and unfinished.flying[0][1].done()
+        """Whether `keep` would keep some looks."""
+        for batch in self._batches:
+            if batch.flying and batch.flying[0][1].done():
+                return True
+            if not batch.long and (batch.flying or self._goes_on(batch)):
+                return False
+        return False
 
     def keep(self) -> bool:
-        """Keeps the looks that came back and have no unfinished ones before them; returns whether there were any."""
+        """Keeps the looks that came back, and returns whether there were any.
+
+        They are kept in the order of their requests: one that was not trained waits for those before it. Only looks of
+        a chunk that ended its processes come later.
+        """
         looks = list[Look]()
         for batch in self._batches:
             repeated = list[Sequence[Asked]]()
@@ -154,8 +162,8 @@ class Dispatcher:
                 else:
                     self._failed = self._failed or error
             batch.left.extendleft(reversed(repeated))
-            if batch.flying or self._goes_on(batch):
-                break
+            if not batch.long and (batch.flying or self._goes_on(batch)):
+                break  # training takes too long for its result to wait for another
         if looks:
             self._looks.keep(*looks)
         return bool(looks)
@@ -172,9 +180,10 @@ class Dispatcher:
         return self._failed is None and batch.until.left > 0
 
     def _next_future(self, batch: Batch) -> Future[list[Look]] | None:
-        """The future to wait for next: the oldest of a batch, or of others while there is no room for its chunks.
+        """The future to wait for next: the oldest of a batch, or any other while there is no room for its chunks.
 
         After an error, all batches are waited for.
         """
-        batches = [batch, *self._batches] if self._goes_on(batch) or self._failed is not None else [batch]
-        return next((one.flying[0][1] for one in batches if one.flying), None)
+        if batch.flying:
+            return batch.flying[0][1]
+        return next((future for one in self._batches for _, future in one.flying if not future.done()), None)

@@ -227,7 +227,7 @@ class Lookout:
         requests = [Asked(number=NEW, recipe=batch.recipes[name], epochs=name[1], closer=self.closer) for name in ours]
         requests.sort(key=lambda one: -one.epochs)  # the longest first, so that all finish at about the same time
         batch.tried.update(ours)
-        batch.left.extend(requests[at : at + size] for at in range(0, len(requests), size))
+        batch.left.extend(_even_chunks(requests, size))
         return bool(batch.claimed)
 
     def _missing(self, batch: Batch) -> list[Name]:

@@ -56,7 +56,7 @@ class Neighbours:
 
     def _moved(self, domain: Domain, value: Any) -> Any:
         if domain.options:
-            return self._draw.choice(domain.options)
+            return self._draw.choice([option for option in domain.options if option != value] or [value])
         listed = domain.listed()
         if not listed:
             return self._moved_between(domain, value)

@@ -1,9 +1,9 @@
 """Niches: the looks, grouped by the alternatives of the space that they chose.
 
-An alternative that leads early fills the front. If only the front had neighbours, the others would hardly be tried
-again, although they may be better once they are tuned as well. So neighbours are also drawn from the front of a single
-alternative, the more often the more that front covers (niching; Mahfoud 1995, "Niching Methods for Genetic
-Algorithms").
+An alternative, such as a method or an importance, that leads early fills the front. If only the front had neighbours,
+the others would hardly be tried again, although they may be better once they are tuned as well. So neighbours are also
+drawn from the front of a single alternative, the more often the more that front covers (niching; Mahfoud 1995, "Niching
+Methods for Genetic Algorithms").
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Niches:
     """
 
     def __init__(self, domains: Sequence[Domain], promises: Promises, *, seed: int) -> None:
-        self._paths = [domain.path for domain in domains if domain.kind == "choose"]
+        self._paths = [domain.path for domain in domains if len(domain.options) > 1]
         self._promises, self._draw = promises, random.Random(seed)
         self._fronts: dict[Niche, list[Found]] = {(): []}
         self._covered: dict[Niche, float] = {}  # by niche, as far as it has been computed

@@ -90,9 +90,8 @@ class Scan:
         self._growth = Growth()
         self._left = most  # looks that may still be requested
         self._pending: list[Values] = []  # values to look at in any case
-        together = lookout.together(BATCH, most=most)
-        self._many = together > BATCH
-        self._batch = together // UNDER_WAY if self._many else BATCH
+        together = lookout.together(UNDER_WAY * BATCH, most=most)
+        self._many, self._batch = together > UNDER_WAY * BATCH, together // UNDER_WAY
         self.begun = self.done = False
 
     def run(self, starts: Iterable[Mapping[str, Any]], *, until: Deadline, joined: bool = False) -> None:
@@ -154,7 +153,7 @@ class Scan:
         in_flight: deque[tuple[list[Values], Batch]] = deque()
         while True:
             while taken < most and not self._has_converged and len(in_flight) < UNDER_WAY and not over:
-                if taken and taken == modelled:
+                if sampler.learns and taken >= modelled:
                     sampler = self._sampler(RANDOM)
                 count = min(self._batch, most - taken)
                 share = count if taken >= modelled else count // 2 if taken >= ALONE else 0

@@ -150,9 +150,9 @@ def _draw_looks(axes: Axes, front: Front, promises: Promises) -> None:
         axes.plot(*zip(*best, strict=True), color=GREY, linewidth=0.6, drawstyle="steps-post", zorder=1.6)
 
 
-def _mark(axes: Axes, xs: Sequence[float], ys: Sequence[float], **look: Any) -> None:
+def _mark(axes: Axes, xs: Sequence[float], ys: Sequence[float], **style: Any) -> None:
     """Draws marks without a line."""
-    axes.plot(xs, ys, linestyle="none", **look)
+    axes.plot(xs, ys, linestyle="none", **style)
 
 
 def _draw_falls(axes: Axes, fallen: Sequence[Point], name: str) -> None:
@@ -167,8 +167,8 @@ def _draw_falls(axes: Axes, fallen: Sequence[Point], name: str) -> None:
         axes.annotate("", end, xytext=start, arrowprops=arrow, zorder=3.5)
     for ends, group, mark, size in ((before, "before it fell", "o", 3.5), (after, "fell, test", "x", 5.0)):
         xs, ys = zip(*ends, strict=True)
-        look = {"marker": mark, "markersize": size, "markerfacecolor": "white"}  # crosses cannot be filled
-        _mark(axes, xs, ys, color=PURPLE, label=group, zorder=4.2, **look)
+        style = {"marker": mark, "markersize": size, "markerfacecolor": "white"}  # crosses cannot be filled
+        _mark(axes, xs, ys, color=PURPLE, label=group, zorder=4.2, **style)
 
 
 def _draw_bars(axes: Axes, points: Sequence[Point], name: str, colour: str) -> None:

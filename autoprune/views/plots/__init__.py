@@ -10,7 +10,7 @@ Each returns a `plotly.graph_objects.Figure`. Verified candidates are drawn fill
 hollow, at the search's values on validation data.
 """
 
-from autoprune.views.plots.look import script
+from autoprune.views.plots.common import script
 from autoprune.views.plots.study import growth, mattered, progress, slice_map, slices
 from autoprune.views.plots.tradeoff import tradeoff
 

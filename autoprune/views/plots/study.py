@@ -12,7 +12,7 @@ from autoprune.measure.reading import Reading, reading_name
 from autoprune.record.archive import TRIAL
 from autoprune.views.effects import importance
 from autoprune.views.marks import BLUE, GREEN, ORANGE
-from autoprune.views.plots.look import or_none, plain_layout, plotly, ratio_of, reading_of
+from autoprune.views.plots.common import or_none, plain_layout, plotly, ratio_of, reading_of
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -17,7 +17,7 @@ from autoprune.views import looks
 from autoprune.views.intervals import telling
 from autoprune.views.layers import LAYERS, layers
 from autoprune.views.marks import BLACK, BLUE, GREY, ORANGE, SKY
-from autoprune.views.plots.look import or_none, plain_layout, plotly, ratio_of, reading_of
+from autoprune.views.plots.common import or_none, plain_layout, plotly, ratio_of, reading_of
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -26,7 +26,7 @@ PURPLE = "#cc79a7"
 """A colour of the same palette."""
 
 
-class Look(NamedTuple):
+class Style(NamedTuple):
     """How the candidates of a layer are drawn: mark, colour, size in pixels, opacity, text in the legend."""
 
     mark: str
@@ -41,16 +41,16 @@ class Look(NamedTuple):
         return self.mark not in ("line-ns", "x-thin")
 
 
-LOOKS = {
-    "rejected": Look("line-ns", GREY, 9, 0.9, "rejected early (not fully measured)"),
-    "infeasible": Look("x-thin", GREY, 6, 0.75, "infeasible"),
-    "feasible": Look("circle", SKY, 6, 0.8, "feasible, beaten"),
-    "presets": Look("square", ORANGE, 9, 1.0, "presets"),
-    "fell": Look("triangle-down", PURPLE, 11, 1.0, "fell when verified"),
-    "front": Look("circle", BLUE, 10, 1.0, "front"),
-    "baseline": Look("diamond", BLACK, 12, 1.0, "baseline"),
+STYLES = {
+    "rejected": Style("line-ns", GREY, 9, 0.9, "rejected early (not fully measured)"),
+    "infeasible": Style("x-thin", GREY, 6, 0.75, "infeasible"),
+    "feasible": Style("circle", SKY, 6, 0.8, "feasible, beaten"),
+    "presets": Style("square", ORANGE, 9, 1.0, "presets"),
+    "fell": Style("triangle-down", PURPLE, 11, 1.0, "fell when verified"),
+    "front": Style("circle", BLUE, 10, 1.0, "front"),
+    "baseline": Style("diamond", BLACK, 12, 1.0, "baseline"),
 }
-"""The look of each layer, see `autoprune.views.layers`."""
+"""The style of each layer, see `autoprune.views.layers`."""
 
 
 def tradeoff(front: Front, cost: str = "size_bytes") -> Figure:
@@ -139,7 +139,7 @@ def _add_line(
         x=[x for x, _ in line],
         y=[y for _, y in line],
         mode="lines",
-        line={"color": LOOKS[layer].colour, **style},
+        line={"color": STYLES[layer].colour, **style},
         hoverinfo="skip",
         showlegend=False,
         legendgroup=layer,
@@ -149,27 +149,27 @@ def _add_line(
 
 def _add_points(figure: Figure, layer: str, points: Sequence[Point], cost: str, *, heights: Sequence[float]) -> None:
     """Draws the marks of a layer, with bars; rejected candidates have no quality, so no height and no bar for it."""
-    look, rug = LOOKS[layer], layer == "rejected"
+    style, rug = STYLES[layer], layer == "rejected"
     figure.add_scatter(
         x=[ratio_of(point, cost) for point in points],
         y=heights,
         mode="markers",
-        name=look.legend,
+        name=style.legend,
         legendgroup=layer,
-        opacity=look.opacity,
+        opacity=style.opacity,
         yaxis="y2" if rug else "y",
         customdata=[point.number for point in points],
         text=[_hover(point, cost) for point in points],
         hovertemplate="%{text}<extra></extra>",
         marker={
-            "symbol": [look.mark if point.verified or not look.hollow else f"{look.mark}-open" for point in points],
-            "color": look.colour,
-            "size": look.pixels,
-            "line": {"width": 1.6, "color": look.colour},
+            "symbol": [style.mark if point.verified or not style.hollow else f"{style.mark}-open" for point in points],
+            "color": style.colour,
+            "size": style.pixels,
+            "line": {"width": 1.6, "color": style.colour},
         },
         error_x=_bars(points, cost),
         error_y=_bars([] if rug else points, "quality"),
-        meta={"layer": layer, "kind": "points", "mark": look.mark, "hollow": look.hollow},
+        meta={"layer": layer, "kind": "points", "mark": style.mark, "hollow": style.hollow},
     )
 
 

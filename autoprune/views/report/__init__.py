@@ -24,6 +24,7 @@ from autoprune.fronts.front import Front
 from autoprune.views import plots
 from autoprune.views.headline import certainty, headline
 from autoprune.views.report.content import content
+from autoprune.whole import whole_file
 
 SCRIPTS = ("judge.js", "charts.js", "details.js", "sections.js", "page.js")
 """The scripts of the page, in the order in which they run."""
@@ -44,19 +45,13 @@ def write(front: Front, to: str | os.PathLike[str] | None = None) -> Path:
     """
     path = front.record.folder / "report.html" if to is None else Path(to)
     html = page(front)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not path.is_file():  # such as /dev/stdout
         path.write_text(html, encoding="utf-8")
         return path
     if path.exists():
         path.open("a").close()  # a file that must not be written to must not be replaced either
-    written = path.resolve()  # a link stays a link
-    draft = written.with_name(f"{written.name}.tmp")  # an incomplete page could be taken for a whole one
-    try:
+    with whole_file(path.resolve()) as draft:  # a link stays a link
         draft.write_text(html, encoding="utf-8")
-        draft.replace(written)
-    finally:
-        draft.unlink(missing_ok=True)
     return path
 
 

@@ -75,7 +75,7 @@ def _points(record: Record) -> dict[str, list[Any]]:
     }
 
 
-def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[str, Any]:
+def _side(record: Record, readings_of: Callable[[Point], dict[str, Reading]]) -> dict[str, Any]:
     """The readings of all candidates, of the search or of the verification.
 
     Returns:
@@ -88,7 +88,7 @@ def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[s
             or is not finite.
     """
     exact = {"quality", *record.metrics[1:], "worst_slice", *costs(record)}
-    names, sides = page_names(record), [look(point) for point in record.points]
+    names, sides = page_names(record), [readings_of(point) for point in record.points]
     needed = [OBJECTIVES[name][0] for name in record.objectives]
     rows = [
         comparison(readings, record.objectives) if all(name in readings for name in needed) else []

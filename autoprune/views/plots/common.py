@@ -1,4 +1,4 @@
-"""The base of all plots: the import of plotly, the layout, the values at which a candidate is drawn."""
+"""What all plots share: the import of plotly, the layout, the values at which a candidate is drawn."""
 
 from __future__ import annotations
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-import torch
-
 from autoprune.errors import AutopruneError, unknown
 from autoprune.fronts.requirements import OBJECTIVES, USUAL
 from autoprune.record.storage import check_address
@@ -105,22 +103,3 @@ class ExecutorConfig:
                 raise AutopruneError(f"executor.{name}: 0 or more must be given, but got {getattr(self, name)}.")
         if not self.cpus and not self.gpus:
             raise AutopruneError("executor: a call takes CPUs or GPUs; executor.cpus and executor.gpus are both 0.")
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name.
-
-    Raises:
-        AutopruneError: there is no such device.
-    """
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise unknown("study.device", name, ("cpu", "cuda"))
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise AutopruneError(f"study.device: {name} was asked for, but torch sees no CUDA device here; use cpu.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise AutopruneError(f"study.device: {name} was asked for, but torch sees {torch.cuda.device_count()} here.")
-    return device
