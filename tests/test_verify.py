@@ -217,7 +217,7 @@ def test_before_training_what_does_not_hold_makes_way_for_the_next(runs: Path, v
     found, held = smallest.found["quality"].ratio, smallest.verified["quality"].ratio
     assert held < found
     record = Record(runs / "s")
-    record.definition["requirements"]["quality"] = {"drop": f"{100 * (1 - (found + held) / 2):.3f}%"}
+    record.definition["requirements"]["quality"] = {"min": f"{(found + held) / 2:.5f}x"}
     assert Front(record).pick().number == smallest.number
     front = verify_pick(record, task=Definition.of_record(record).make_task(), watch=Watching())
     assert smallest.number in numbers([point for point in front.record.points if point.verified])
@@ -272,7 +272,10 @@ def test_an_interrupted_verification_goes_on(runs: Path, monkeypatch: pytest.Mon
     assert archive.read_bytes().endswith(b"}\n")
 
 
-def test_out_of_time_the_baseline_and_the_pick_are_verified_and_the_rest_goes_on(runs: Path) -> None:
+def test_out_of_time_the_baseline_and_the_pick_are_verified_and_the_rest_goes_on(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoprune.study.verify.judged_at_once", lambda workers: 1)  # one report for each candidate
     before = Front(Record(runs / "s"))
     pick = before.pick(verified=False).number
     assert len(before.finalists) > 2
