@@ -125,7 +125,7 @@ class Strangers:
         weights = (users / (length * self._temperature)) @ self._compared.T
         library = namespace(weights)
         weights -= library.amax(weights, 1)[:, None]
-        library.exp(weights, out=weights)  # in place, as new memory for as many values takes as long as the product
+        library.exp(weights, out=weights)  # in place: so much new memory takes time
         slope = (means - weights @ self._compared / weights.sum(1)[:, None]) / length
         return slope - (slope * users).sum(1)[:, None] * users
 

@@ -43,7 +43,7 @@ PERTURBED_USERS = 1024
 """At most so many users are evaluated under a perturbation: all would cost as much as the whole split."""
 
 KEPT_USERS = 2**14
-"""The batches of at most so many users are kept: those of all looks, whose histories take some ten megabytes."""
+"""The batches of at most so many users are kept: so those of looks, as a rule."""
 
 
 class UserBatch(NamedTuple):

@@ -136,12 +136,17 @@ class Dispatcher:
     @property
     def _can_keep(self) -> bool:
         """Whether `keep` would keep some looks."""
+        return any(batch.flying and batch.flying[0][1].done() for batch in self._due())
+
+    def _due(self) -> Iterator[Batch]:
+        """The batches whose looks may be kept: those up to the first that is unfinished.
+
+        Batches that train hold nothing back: a training is too long for its result to wait for another.
+        """
         for batch in self._batches:
-            if batch.flying and batch.flying[0][1].done():
-                return True
+            yield batch
             if not batch.long and (batch.flying or self._goes_on(batch)):
-                return False
-        return False
+                return
 
     def keep(self) -> bool:
         """Keeps the looks that came back, and returns whether there were any.
@@ -150,7 +155,7 @@ class Dispatcher:
         a chunk that ended its processes come later.
         """
         looks = list[Look]()
-        for batch in self._batches:
+        for batch in self._due():
             repeated = list[Sequence[Asked]]()
             while batch.flying and batch.flying[0][1].done():
                 chunk, future = batch.flying.popleft()
@@ -162,8 +167,6 @@ class Dispatcher:
                 else:
                     self._failed = self._failed or error
             batch.left.extendleft(reversed(repeated))
-            if not batch.long and (batch.flying or self._goes_on(batch)):
-                break  # training takes too long for its result to wait for another
         if looks:
             self._looks.keep(*looks)
         return bool(looks)
