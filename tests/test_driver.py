@@ -376,7 +376,8 @@ def test_how_long_the_dense_model_took_is_known_to_the_next_study(planted: Path,
     (path,) = (tmp_path / STORE).glob("*.pt")
     Store(path.parent).save(path.stem, held)
     other = search(planted, tmp_path, Serial(), "study.looks=0", "study.name=other")
-    assert other.baseline.candidate.seconds == 1000.0
+    assert other.baseline.candidate.training == 1000.0
+    assert 1000.0 < other.baseline.candidate.seconds < 1000.0 + 60.0, "measuring it took time too, training did not"
 
 
 class Late(Serial):

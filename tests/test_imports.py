@@ -66,8 +66,9 @@ ROOMS = {
     "evaluation.task_worker evaluation.loaded evaluation.maker evaluation.looker evaluation.evaluate "
     "evaluation.remeasure progress.progress progress.outlook session evaluation.eviction "
     "evaluation.candidates evaluation sampling.sampler sampling.neighbours sampling.choices sampling.dispatcher "
-    "sampling.lookout sampling.finds sampling.growth sampling.niches sampling.scan sampling.promotion "
-    "sampling.beginnings sampling.cohorts sampling.races sampling.rungs sampling.refinement sampling.bases "
+    "sampling.lookout sampling.finds sampling.growth sampling.niches sampling.surrogate sampling.screening "
+    "sampling.scan sampling.promotion sampling.beginnings sampling.cohorts sampling.races sampling.rungs "
+    "sampling.refinement sampling.bases "
     "sampling.looking sampling progress.telling progress making driver job verify search",
     "testing": "",
     "api": "",

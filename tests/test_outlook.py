@@ -13,11 +13,16 @@ from autoprune.fronts.front import Front
 from autoprune.study.progress.outlook import Outlook
 
 
-@pytest.mark.parametrize(("dense", "others"), [(10.0, 300.0), (400.0, 10.0)], ids=["comes trained", "is trained here"])
-def test_of_verification_no_training_is_expected(dense: float, others: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("dense", "training", "others"),
+    [(10.0, 0.0, 300.0), (400.0, 390.0, 300.0), (400.0, 0.0, 10.0)],
+    ids=["comes trained", "is trained here", "was trained by an older version"],
+)
+def test_of_verification_no_training_is_expected(dense: float, training: float, others: float, tmp_path: Path) -> None:
     record = make_study(tmp_path / "s", 4, verified=False)
     for key, candidate in list(record.archive.candidates.items()):
-        record.archive.candidates[key] = dataclasses.replace(candidate, seconds=others if candidate.number else dense)
+        times = {"seconds": others} if candidate.number else {"seconds": dense, "training": training}
+        record.archive.candidates[key] = dataclasses.replace(candidate, **times)
     front = Front(record)
     assert front.finalists
 

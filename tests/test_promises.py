@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 from made_looks import METRIC, UNITS, made_look, promises
@@ -224,6 +225,27 @@ def test_floors_of_slices_are_judged_by_values(name: str, confidence: dict[str, 
         assert violation == pytest.approx((0.8 - tail) / 0.8)
 
 
+@pytest.mark.parametrize("binds", [True, False])
+def test_the_measurement_of_the_dense_model_says_which_slices_bind(binds: bool) -> None:
+    """A slice that is nearly too faint may come out on either side in a look, which asks fewer users."""
+
+    def look(number: int, *, tail: float) -> Look:
+        made = sliced(number, 1.0, 1.0)
+        return dataclasses.replace(made, quality={METRIC: {"all": 0.4, "tail": tail}})
+
+    faint, clear = 0.079, 0.081  # less and more than a fifth of all
+    dense, measured = look(0, tail=faint if binds else clear), look(0, tail=clear if binds else faint)
+    found = Promises(
+        dense,
+        baseline=measured.measurement(),
+        metrics=[METRIC],
+        requirements=parse_requirements({"worst_slice": {"drop": "10%"}}),
+        objectives=("quality", "size"),
+    )
+    (violation,) = found.violations(look(1, tail=0.5 * dense.quality[METRIC]["tail"])).values()
+    assert (violation > 0) == binds
+
+
 def test_what_is_lost_is_held_against_the_floor_of_each_main_metric() -> None:
     def look(number: int, first: float, second: float) -> Look:
         made = made_look(number, first, 0.5)
@@ -298,9 +320,9 @@ def test_nobody_is_beaten_by_what_costs_more(objectives: tuple[str, ...], larger
 def test_a_look_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     found, read = told(), []
 
-    def counted(*given: Measurement, metrics: list[str]) -> dict[str, Reading]:
+    def counted(*given: Measurement, **named: Any) -> dict[str, Reading]:
         read.append(given)
-        return readings(*given, metrics=metrics)
+        return readings(*given, **named)
 
     monkeypatch.setattr("autoprune.fronts.promises.readings", counted)
     found.add(LOOKS[0])

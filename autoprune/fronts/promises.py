@@ -8,14 +8,18 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from autoprune.fronts.pareto import SLOWEST, hypervolume, nondominated, spread_out
+from autoprune.fronts.pareto import SLOWEST, gains, hypervolume, nondominated, spread_out
 from autoprune.fronts.requirements import COSTS, OBJECTIVES, Requirement, Requirements
 from autoprune.fronts.shrinkage import Seen, Shrinkage
 from autoprune.measure.measurement import WHOLE, Measurement
-from autoprune.measure.reading import Reading, reading_name, readings
+from autoprune.measure.reading import FEWEST_UNITS, Reading, binding_slices, reading_name, readings
 from autoprune.record.looks import Look
 
 Readings = dict[str, Reading]
+
+
+FAR = 3.0
+"""Times the allowed loss."""
 
 
 class Promises:
@@ -55,6 +59,7 @@ class Promises:
         self._read_at_turn = 0
         self.objectives = objectives
         self._metrics, self._dense_measured, self._baseline = metrics, dense.measurement(), baseline
+        self._binding = _binding(dense, baseline)
         self._corrections: dict[str, dict[str, float]] = {}  # by key and metric: measured ratio - predicted ratio
         self._judged: dict[tuple[str, int], tuple[Look, Readings, float]] = {}  # the float is the largest miss
         shown = {name for name, reading in self.readings(dense).items() if reading.value > 0}
@@ -120,7 +125,7 @@ class Promises:
     def _learn(self, look: Look) -> None:
         """Lets the shrinkage learn from a look."""
         if look.near and look.number:
-            unshrunk = readings(look.measurement(), self._dense_measured, metrics=self._metrics)
+            unshrunk = self._unshrunk(look)
             for metric, seen in self._seen(look, unshrunk).items():
                 self._shrinkage.add(metric, look.epochs > 0, seen)
 
@@ -159,8 +164,11 @@ class Promises:
         judged = self._judged.get((look.key, look.epochs))
         return judged[1] if judged and judged[0] is look else self._readings(look)
 
+    def _unshrunk(self, look: Look) -> Readings:
+        return readings(look.measurement(), self._dense_measured, metrics=self._metrics, binding=self._binding)
+
     def _readings(self, look: Look) -> Readings:
-        own = readings(look.measurement(), self._dense_measured, metrics=self._metrics)
+        own = self._unshrunk(look)
         del own["memory_bytes"]
         if look.near and look.number:
             for metric, seen in self._seen(look, own).items():
@@ -182,6 +190,17 @@ class Promises:
         own = self.readings(look)
         ratios = {name: own[OBJECTIVES[name][0]].ratio for name in self.objectives}
         return [ratio if name == "quality" else -math.log2(ratio) for name, ratio in ratios.items()]
+
+    def standing(self, look: Look) -> list[float]:
+        """Its gains, see `autoprune.fronts.pareto.gains`, and the largest miss of a requirement; above 0 is missed.
+
+        What lies far beyond the limits is cut off there, at `FAR` times the allowed loss: it differs in nothing that
+        matters to a search.
+        """
+        missed = max(self.violations(look).values(), default=-math.inf)
+        allowed = 1 - self.floor
+        own = [max(-FAR, gain) for gain in gains(self.readings(look), self.objectives, floor=self.floor)]
+        return [*own, min(FAR * allowed, max(-FAR * allowed, missed))]
 
     def lost(self, look: Look, *, than: Look) -> dict[str, float]:
         """How much lower each main metric is than in another look, as a share of the dense model's; if it is finite."""
@@ -317,6 +336,22 @@ def _mean(shares: Sequence[Mapping[str, float]]) -> dict[str, float]:
         for metric, share in mapping.items():
             by_metric[metric].append(share)
     return {metric: sum(values) / len(values) for metric, values in by_metric.items()}
+
+
+def _binding(dense: Look, baseline: Measurement) -> dict[str, list[str]]:
+    """The slices that bind in a measurement, by metric, as far as a look has enough units of them.
+
+    A look does not decide it: a slice that is nearly too faint may come out on either side of that limit.
+    """
+    return {
+        metric: [
+            name
+            for name in binding_slices(baseline, metric)
+            if dense.counts.get(metric, {}).get(name, 0) >= FEWEST_UNITS and dense.quality[metric].get(name, 0.0) > 0
+        ]
+        for metric in dense.quality
+        if metric in baseline.quality
+    }
 
 
 def _by_value(item: Requirement, baseline: Measurement, metric: str) -> Requirement:

@@ -85,7 +85,13 @@ class Reading:
         return self.interval is not None and self.interval[1] - self.interval[0] > 2 * self.ratio
 
 
-def readings(measured: Measurement, baseline: Measurement, *, metrics: Sequence[str]) -> dict[str, Reading]:
+def readings(
+    measured: Measurement,
+    baseline: Measurement,
+    *,
+    metrics: Sequence[str],
+    binding: Mapping[str, Collection[str]] | None = None,
+) -> dict[str, Reading]:
     """Every reading that a requirement or an objective can name.
 
     `quality` is the first of the main metrics. `METRIC` and `METRIC.SLICE` are values of metrics. `worst_slice` is the
@@ -100,10 +106,13 @@ def readings(measured: Measurement, baseline: Measurement, *, metrics: Sequence[
         measured: the measurement to read.
         baseline: the measurement of the baseline.
         metrics: the main metrics.
+        binding: the slices that bind, by metric; None: those that bind by the baseline's values.
     """
     by_name: dict[str, Reading] = {}
+    if binding is None:
+        binding = {metric: binding_slices(baseline, metric) for metric in baseline.quality}
     for name, by_slice in measured.quality.items():
-        binds = {WHOLE, *binding_slices(baseline, name)}
+        binds = {WHOLE, *binding.get(name, ())}
         for slice_name, value in by_slice.items():
             before = baseline.quality[name].get(slice_name)
             if before is None:  # a version with fewer slices measured the baseline
@@ -114,7 +123,7 @@ def readings(measured: Measurement, baseline: Measurement, *, metrics: Sequence[
             by_name[label] = scored_reading(value, ratio, error, binds=slice_name in binds)
     if metrics[0] in measured.quality:
         by_name["quality"] = by_name[metrics[0]]
-        names = binding_readings(baseline, metrics)
+        names = [reading_name(metric, name) for metric in metrics for name in binding.get(metric, ())]
         ratios = [by_name[name].ratio for name in names if name in by_name]
         if ratios or not names:
             # nan is the worst, so that no other slice hides it.
@@ -207,16 +216,6 @@ def timed_reading(latency: Latency, *, baseline_ms: float) -> Reading:
 def binding_slices(baseline: Measurement, metric: str) -> list[str]:
     """The slices of a metric that bind: with enough units, and enough to lose."""
     return binding(baseline.quality[metric], baseline.units[metric], asides=baseline.asides)
-
-
-def binding_readings(baseline: Measurement, metrics: Sequence[str]) -> list[str]:
-    """The readings of which `worst_slice` is the lowest: the binding slices of every main metric."""
-    return [
-        reading_name(metric, slice_name)
-        for metric in metrics
-        if metric in baseline.quality
-        for slice_name in binding_slices(baseline, metric)
-    ]
 
 
 def binding(values: Mapping[str, float], units: Mapping[str, int], *, asides: Collection[str] = ()) -> list[str]:

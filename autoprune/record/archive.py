@@ -54,6 +54,8 @@ class Candidate:
         rejected: why it was given up early; empty if it was not.
         measurements: in the order in which they were taken; a rejected candidate was measured only in part.
         seconds: that making and measuring it took.
+        training: those of them in which the dense model was trained; 0 for every other candidate. Older versions did
+            not record it.
     """
 
     number: int
@@ -64,6 +66,7 @@ class Candidate:
     rejected: str
     measurements: tuple[Measurement, ...]
     seconds: float
+    training: float = 0.0
 
     def latest(self, purpose: str = SEARCH) -> Measurement:
         """The latest measurement for a purpose, on whatever machine."""
@@ -101,6 +104,8 @@ class Candidate:
         """The candidate as plain values."""
         measurements = [found.to_json() for found in self.measurements]
         values = {**vars(self), "measurements": measurements}
+        if not self.training:
+            del values["training"]
         return {WORDS if name == "summary" else name: value for name, value in values.items()}
 
     @staticmethod

@@ -102,7 +102,7 @@ class Maker(TaskWorker):
 
     @property
     def training_seconds(self) -> float:
-        """Seconds that training the dense model took, over all runs; 0 if it is not trained or the time is unknown."""
+        """Seconds that training the dense model has taken in all runs; 0 if it is not trained or they are unknown."""
         return float(self.store.value(self._dense_key, "seconds") or 0.0)
 
     @property

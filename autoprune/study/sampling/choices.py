@@ -63,6 +63,17 @@ class Choices:
         self.space.resolve(decide)
         return values
 
+    def used(self, values: Values) -> Values:
+        """The values that decide a recipe: without those of parameters of alternatives that it does not choose."""
+        used: Values = {}
+
+        def decide(domain: Domain) -> Any:
+            used[domain.path] = values[domain.path] if domain.path in values else self._lowest(domain)
+            return used[domain.path]
+
+        self.space.resolve(decide)
+        return used
+
     def grid(self, most: int) -> list[Values] | None:
         """All values of the cuts; None if there are more than `most`, or a domain is continuous."""
         axes = [domain.listed() for domain in self.cuts]

@@ -36,6 +36,9 @@ class Niches:
         domains: the open values.
         promises: checks looks against the requirements.
         seed: of all random draws.
+
+    Attributes:
+        found: what was added.
     """
 
     def __init__(self, domains: Sequence[Domain], promises: Promises, *, seed: int) -> None:
@@ -43,14 +46,14 @@ class Niches:
         self._promises, self._draw = promises, random.Random(seed)
         self._fronts: dict[Niche, list[Found]] = {(): []}
         self._covered: dict[Niche, float] = {}  # by niche, as far as it has been computed
-        self._added: list[Found] = []
+        self.found: list[Found] = []
         self._turns = promises.turns
 
     def add(self, look: Look, values: Values) -> None:
         """Adds a look."""
         if look.failed:
             return
-        self._added.append((look, values))
+        self.found.append((look, values))
         if self._turns == self._promises.turns:
             self._place(look, values)
 
@@ -58,7 +61,7 @@ class Niches:
         """Recomputes all fronts if looks are now read differently."""
         if self._turns != self._promises.turns:
             self._turns, self._fronts, self._covered = self._promises.turns, {(): []}, {}
-            for look, values in self._added:
+            for look, values in self.found:
                 self._place(look, values)
 
     def _place(self, look: Look, values: Values) -> None:

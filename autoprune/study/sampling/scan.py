@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from autoprune.deadline import Deadline
+from autoprune.measure.timing import on_threads
 from autoprune.recipes.domain import Domain
 from autoprune.recipes.nodes import Recipe
 from autoprune.recipes.recipe import digest
@@ -19,6 +20,7 @@ from autoprune.study.sampling.lookout import Lookout
 from autoprune.study.sampling.neighbours import Neighbours, draw_new
 from autoprune.study.sampling.niches import Niches
 from autoprune.study.sampling.sampler import RANDOM, TPE, Sampler, Values
+from autoprune.study.sampling.screening import DRAWN, Screening
 
 BATCH = 6
 """Looks in a batch; more on a large cluster, see `Lookout.together`. Such large batches are not drawn by TPE, which
@@ -27,11 +29,11 @@ would take longer than the looks."""
 UNDER_WAY = 2
 """So many batches are under way: workers go on with one while the sampler, told of the last, chooses another."""
 
-ALONE = 20
-"""The sampler alone chooses so many looks; after that, half of each batch are neighbours of the front …"""
+ALONE, SCREENED = 20, 2 / 3
+"""The sampler alone chooses so many looks; after that, so much of each batch are screened neighbours of the front …"""
 
 MODELLED = 300
-"""… and from so many looks on, all are: by then an ask of Optuna's TPE takes longer than a look."""
+"""… and from so many looks on, the rest are neighbours too: by then an ask of Optuna's TPE takes longer than a look."""
 
 MOST_LOOKS = 3000
 """The default limit on the looks of a scan."""
@@ -147,6 +149,7 @@ class Scan:
         """
         self.done = over = False
         sampler, neighbours = self._sampler(TPE if modelled else RANDOM), Neighbours(self._domains, seed=self._seed)
+        screening = Screening(self._domains, self._lookout.promises, used=self._used)
         for start in starts:
             sampler.propose(start)
         taken, self._growth = 0, Growth()
@@ -156,8 +159,12 @@ class Scan:
                 if sampler.learns and taken >= modelled:
                     sampler = self._sampler(RANDOM)
                 count = min(self._batch, most - taken)
-                share = count if taken >= modelled else count // 2 if taken >= ALONE else 0
-                values = _values(sampler, count, near=self._near(neighbours, share))
+                near: list[Values] = []
+                if taken >= min(ALONE, modelled):
+                    near = self._screened(neighbours, screening, round(SCREENED * count))
+                if taken >= modelled:
+                    near += self._near(neighbours, count - len(near), known=self._requested)
+                values = _values(sampler, count, near=near)
                 taken += count
                 in_flight.append((values, self._ask(values, until)))
             if not in_flight:
@@ -194,8 +201,8 @@ class Scan:
         kind = RANDOM if self._drawn else kind
         return Sampler(self._domains, objectives=objectives, kind=kind, seed=self._seed)
 
-    def _near(self, neighbours: Neighbours, count: int) -> list[Values]:
-        """Up to `count` new neighbours of the front or, if nothing is feasible, of the nearest looks."""
+    def _near(self, neighbours: Neighbours, count: int, *, known: set[str]) -> list[Values]:
+        """Up to `count` neighbours of the front or, if nothing is feasible, of the nearest looks; none is known."""
         nearest = [] if self._niches.front else self._nearest
         if self._drawn or not count or not (nearest or self._niches.front):
             return []
@@ -203,8 +210,28 @@ class Scan:
             lambda: neighbours.of(nearest or [values for _, values in self._niches.drawn()]),
             count,
             key=self._digest,
-            known=self._requested,
+            known=known,
         )
+
+    def _screened(self, neighbours: Neighbours, screening: Screening, count: int) -> list[Values]:
+        """Up to `count` of many neighbours, the most promising."""
+        known = set(self._requested)
+        first = self._near(neighbours, DRAWN, known=known)
+        with on_threads(1):  # the cores are taking looks
+            if first and screening.learn(self._niches.found):
+                chosen = screening.chosen(
+                    count,
+                    front=[values for _, values in self._niches.front],
+                    first=first,
+                    more=lambda best: draw_new(lambda: neighbours.of(best), DRAWN, key=self._digest, known=known),
+                )
+            else:
+                chosen = first[:count]
+        self._requested |= {self._digest(values) for values in chosen}
+        return chosen
+
+    def _used(self, values: Values) -> Values:
+        return {**self._choices.used(values), BASE.path: values[BASE.path]}
 
     def _digest(self, values: Values) -> str:
         """The digest of the recipe that values lead to."""
