@@ -299,6 +299,7 @@ def test_own_configs_are_named_wherever_the_study_is_told_again(planted: Path, t
     (tmp_path / "mine" / "task" / "ours.yaml").write_text(yaml.safe_dump(task))
     words = [word for word in SEARCH if not word.startswith(("task", "study.obj"))]
     words += ["task=ours", f"task.data.path={planted}", "study.trials=0", "study.name=own", "study.verify_rounds=0"]
+    words += ["study.looks=40"]  # all that it can find takes minutes
     ended = autoprune(tmp_path, "--config-dir", "mine", *words)
     assert ended.returncode == 0, ended.stderr
     assert yaml.safe_load((tmp_path / "runs/own/study.yaml").read_text())["config_dir"] == "mine"
