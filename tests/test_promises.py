@@ -346,3 +346,12 @@ def test_the_hypervolume_grows_with_what_holds_alone() -> None:
     assert found.hypervolume == one
     found.add(LOOKS[2])
     assert found.hypervolume > one
+
+
+def test_a_requirement_that_no_look_shows_hides_no_margin_and_a_failed_look_stands_far_away() -> None:
+    plain = told(*LOOKS, requirements={"quality": {"drop": "10%"}})
+    timed = told(*LOOKS, requirements={"quality": {"drop": "10%"}, "latency_ms": {"max": "0.9x"}})
+    assert [timed.standing(look) for look in LOOKS] == [plain.standing(look) for look in LOOKS]
+    misses = [plain.standing(look)[-1] for look in LOOKS]
+    assert misses[0] < 0, "how far it is from the floor is seen"
+    assert misses[-1] == max(misses) > misses[3] > 0

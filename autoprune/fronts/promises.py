@@ -19,7 +19,7 @@ Readings = dict[str, Reading]
 
 
 FAR = 3.0
-"""Times the allowed loss."""
+"""A gain of minus this is far from any front, and a failed look misses by so many times the allowed loss."""
 
 
 class Promises:
@@ -194,13 +194,23 @@ class Promises:
     def standing(self, look: Look) -> list[float]:
         """Its gains, see `autoprune.fronts.pareto.gains`, and the largest miss of a requirement; above 0 is missed.
 
-        What lies far beyond the limits is cut off there, at `FAR` times the allowed loss: it differs in nothing that
-        matters to a search.
+        Gains are cut off at -`FAR`, and beyond the allowed loss a miss counts by its logarithm, so that what is far
+        from the front does not decide how finely it is seen. Only requirements count that a look shows. A failed look
+        stands as far away as any.
         """
-        missed = max(self.violations(look).values(), default=-math.inf)
         allowed = 1 - self.floor
-        own = [max(-FAR, gain) for gain in gains(self.readings(look), self.objectives, floor=self.floor)]
-        return [*own, min(FAR * allowed, max(-FAR * allowed, missed))]
+        if look.failed:
+            return [-FAR] * len(self.objectives) + [FAR * allowed]
+        own = self.readings(look)
+        misses = [
+            applied.violation(own[item.reading])
+            for item, applied, shown in self._items
+            if shown and item.reading in own and own[item.reading].binds
+        ]
+        missed = max(-FAR * allowed, max(misses, default=-math.inf))
+        if missed > allowed:
+            missed = allowed * (1 + math.log(missed / allowed))
+        return [*(max(-FAR, gain) for gain in gains(own, self.objectives, floor=self.floor)), missed]
 
     def lost(self, look: Look, *, than: Look) -> dict[str, float]:
         """How much lower each main metric is than in another look, as a share of the dense model's; if it is finite."""

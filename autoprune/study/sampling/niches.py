@@ -38,7 +38,7 @@ class Niches:
         seed: of all random draws.
 
     Attributes:
-        found: what was added.
+        found: what was added, failed looks too.
     """
 
     def __init__(self, domains: Sequence[Domain], promises: Promises, *, seed: int) -> None:
@@ -51,9 +51,9 @@ class Niches:
 
     def add(self, look: Look, values: Values) -> None:
         """Adds a look."""
+        self.found.append((look, values))
         if look.failed:
             return
-        self.found.append((look, values))
         if self._turns == self._promises.turns:
             self._place(look, values)
 
@@ -62,7 +62,8 @@ class Niches:
         if self._turns != self._promises.turns:
             self._turns, self._fronts, self._covered = self._promises.turns, {(): []}, {}
             for look, values in self.found:
-                self._place(look, values)
+                if not look.failed:
+                    self._place(look, values)
 
     def _place(self, look: Look, values: Values) -> None:
         for niche in [(), *((path, values[path]) for path in self._paths if path in values)]:

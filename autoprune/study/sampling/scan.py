@@ -30,7 +30,7 @@ UNDER_WAY = 2
 """So many batches are under way: workers go on with one while the sampler, told of the last, chooses another."""
 
 ALONE, SCREENED = 20, 2 / 3
-"""The sampler alone chooses so many looks; after that, so much of each batch are screened neighbours of the front …"""
+"""The sampler alone chooses so many looks; after that, this share of each batch is screened neighbours …"""
 
 MODELLED = 300
 """… and from so many looks on, the rest are neighbours too: by then an ask of Optuna's TPE takes longer than a look."""

@@ -84,8 +84,7 @@ class Screening:
         better: Array = expected + optimism * errors * ([1.0] * (expected.shape[1] - 1) + [-1.0])
         return better
 
-    @staticmethod
-    def _best(expected: Array, count: int, beside: Array) -> list[int]:
+    def _best(self, expected: Array, count: int, beside: Array) -> list[int]:
         """What is expected to cover most beside the front, or, without a front, to miss the requirements least.
 
         Returns:
@@ -95,7 +94,8 @@ class Screening:
         if not len(beside):
             nearest = np.argsort(expected[:, -1], kind="stable")
             best += [int(at) for at in nearest if at not in best][: count - len(best)]
-        return sorted(best, key=lambda at: -expected[at, -2])
+        gain = self._promises.objectives.index("size") if "size" in self._promises.objectives else 0
+        return sorted(best, key=lambda at: -expected[at, gain])
 
 
 def _covers(expected: Array) -> list[list[float]]:

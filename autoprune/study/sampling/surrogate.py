@@ -46,9 +46,8 @@ class Surrogate:
         self._domains = domains
         self._points = np.empty((0, 2 * len(domains)))
         self._kernels = {length: (np.empty((0, 0)), np.empty((0, 0))) for length in LENGTHS}  # between the points
-        self._targets: list[Sequence[float]] = []
         self._settings: list[tuple[float, float, float]] = []  # length, share together and noise, for each target
-        self._fitted_to = 0
+        self._learned = self._fitted_to = 0  # looks
         self._inverse: list[Array] = []  # of the kernel with noise, for each target
         self._weights: list[Array] = []  # of the looks in a prediction
         self._mean, self._deviation = np.empty(0), np.empty(0)
@@ -58,15 +57,16 @@ class Surrogate:
 
         Args:
             used: of each new look, the values of those parameters that its recipe uses.
-            targets: of every look so far, finite numbers.
+            targets: of every look so far, or of the latest `MOST`; finite numbers.
         """
         if used:
             self._add(self._encoded(used))
         known = np.asarray(targets[-len(self._points) :], dtype=float)
         self._mean, self._deviation = known.mean(axis=0), known.std(axis=0) + LEAST
         scaled = (known - self._mean) / self._deviation
-        if len(targets) >= 2 * self._fitted_to:  # rarely, as it is most of the work
-            self._fitted_to = len(targets)
+        self._learned += len(used)
+        if self._learned >= min(2 * self._fitted_to, self._fitted_to + MOST):  # rarely, as it is most of the work
+            self._fitted_to = self._learned
             self._settings = [self._best_settings(target) for target in scaled.T]
         noisy = [_noisy(_mixed(self._kernels[length], together), noise) for length, together, noise in self._settings]
         self._inverse = [np.asarray(np.linalg.inv(kernel), dtype=float) for kernel in noisy]
