@@ -62,9 +62,9 @@ def test_nothing_is_predicted_from_a_handful_of_looks() -> None:
 def test_what_covers_most_beside_the_front_is_chosen() -> None:
     first = [{"cut": at / 20} for at in range(21)]
     # at most 10 % may be lost: cuts up to 0.7 hold
-    (best,) = told(12, worth=1.0).chosen(1, front=[{"cut": 0.3}], first=first, more=no_more)
+    (best,) = told(12, worth=1.0).chosen(1, beside=[{"cut": 0.3}], first=first, more=no_more)
     assert 0.5 <= best["cut"] <= 0.7
-    several = told(12, worth=1.0).chosen(4, front=[{"cut": 0.3}], first=first, more=no_more)
+    several = told(12, worth=1.0).chosen(4, beside=[{"cut": 0.3}], first=first, more=no_more)
     assert [one["cut"] for one in several] == sorted((one["cut"] for one in several), reverse=True), "smallest first"
     assert len(several) == 4
     assert all(one["cut"] <= 0.7 for one in several)
@@ -72,7 +72,7 @@ def test_what_covers_most_beside_the_front_is_chosen() -> None:
 
 def test_what_surely_misses_a_requirement_is_not_chosen() -> None:
     front, missing = [{"cut": 0.3}], [{"cut": 0.9}, {"cut": 0.95}]
-    assert told(12, worth=1.0).chosen(3, front=front, first=missing, more=no_more) == []
+    assert told(12, worth=1.0).chosen(3, beside=front, first=missing, more=no_more) == []
 
 
 def test_what_is_hardly_known_is_chosen_before_what_promises_as_much() -> None:
@@ -88,7 +88,7 @@ def test_what_is_hardly_known_is_chosen_before_what_promises_as_much() -> None:
         assert screening.learn(found)
         return screening.chosen(
             1,
-            front=[{"cut": 0.4, "by": "known"}],
+            beside=[{"cut": 0.4, "by": "known"}],
             first=[{"cut": 0.5, "by": name} for name in by.options],
             more=no_more,
         )
@@ -98,7 +98,7 @@ def test_what_is_hardly_known_is_chosen_before_what_promises_as_much() -> None:
 
 def test_where_nothing_holds_the_nearest_are_chosen() -> None:
     first = [{"cut": at / 20} for at in range(21)]
-    chosen = told(12, worth=0.8).chosen(2, front=[], first=first, more=no_more)
+    chosen = told(12, worth=0.8).chosen(2, beside=[], first=first, more=no_more)
     assert sorted(one["cut"] for one in chosen) == [0.0, 0.05]
 
 
@@ -109,7 +109,7 @@ def test_neighbours_of_the_most_promising_are_screened_too() -> None:
         asked.append(parents)
         return [{"cut": min(1.0, one["cut"] + 0.1)} for one in parents]
 
-    (best,) = told(12, worth=1.0).chosen(1, front=[{"cut": 0.05}], first=[{"cut": 0.1}, {"cut": 0.15}], more=more)
+    (best,) = told(12, worth=1.0).chosen(1, beside=[{"cut": 0.05}], first=[{"cut": 0.1}, {"cut": 0.15}], more=more)
     assert best["cut"] == pytest.approx(0.35)
     assert [len(parents) for parents in asked] == [2, 2]
 
@@ -145,3 +145,26 @@ def test_a_scan_finds_more_by_screening(tmp_path: Path, monkeypatch: pytest.Monk
     plain = found("plain")
     assert statistics.median(screened) > statistics.median(plain)
     assert min(screened) > min(plain)
+
+
+def test_an_alternative_that_fails_is_left_alone(tmp_path: Path) -> None:
+    def fails(one: Asked) -> Look:
+        bits = one.recipe.get("encode", {}).get("quantize", {}).get("bits", {})
+        if bits.get("item") != 2:
+            return looked(one)
+        return made_look(one.number, 0.0, 0.0, made=planned(one.recipe), recipe=one.recipe, failed="no such kernel")
+
+    for seed in range(3):
+        taken = lookout(tmp_path / f"looks{seed}", evaluator=MadeUp(fails))
+        scan = Scan(Choices(Space(SPACE), base={"dim": 16}), taken, drawn=False, seed=seed, most=90, whole=True)
+        scan.run([], until=NEVER)
+        late = list(taken.looks.found.values())[-45:]
+        assert sum(bool(look.failed) for look in late) < 45 / 3, "a third of all recipes fail"
+
+
+def test_what_is_under_way_is_not_chosen_again() -> None:
+    first = [{"cut": at / 100} for at in range(101)]
+    screening = told(12, worth=1.0)
+    (one,) = screening.chosen(1, beside=[{"cut": 0.1}], first=first, more=no_more)
+    (next_one,) = screening.chosen(1, beside=[{"cut": 0.1}, one], first=first, more=no_more)
+    assert abs(next_one["cut"] - one["cut"]) > 0.05

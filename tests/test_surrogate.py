@@ -115,3 +115,19 @@ def test_what_is_unlike_all_looks_is_uncertain() -> None:
     )
     assert other_option > 2 * seen
     assert other_value > 2 * seen
+
+
+def test_it_is_fitted_again_once_its_looks_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surrogate, "MOST", 40)
+    known, fitted, looks = Surrogate(DOMAINS), list[int](), drawn(200, seed=0)
+
+    def settings(_: np.ndarray[Any, Any]) -> tuple[float, float, float]:
+        fitted.append(known._learned)
+        return 0.4, 0.3, 0.03
+
+    monkeypatch.setattr(known, "_best_settings", settings)
+    for end in range(10, 201, 10):
+        known.learn(
+            [used(one) for one in looks[end - 10 : end]], [[loss(one)] for one in looks[max(0, end - 40) : end]]
+        )
+    assert fitted == [10, 20, 40, 80, 120, 160, 200]

@@ -161,7 +161,8 @@ class Scan:
                 count = min(self._batch, most - taken)
                 near: list[Values] = []
                 if taken >= min(ALONE, modelled):
-                    near = self._screened(neighbours, screening, round(SCREENED * count))
+                    under_way = [one for asked, _ in in_flight for one in asked]
+                    near = self._screened(neighbours, screening, round(SCREENED * count), under_way)
                 if taken >= modelled:
                     near += self._near(neighbours, count - len(near), known=self._requested)
                 values = _values(sampler, count, near=near)
@@ -213,17 +214,19 @@ class Scan:
             known=known,
         )
 
-    def _screened(self, neighbours: Neighbours, screening: Screening, count: int) -> list[Values]:
-        """Up to `count` of many neighbours, the most promising."""
-        known = set(self._requested)
-        first = self._near(neighbours, DRAWN, known=known)
+    def _screened(
+        self, neighbours: Neighbours, screening: Screening, count: int, under_way: Sequence[Values]
+    ) -> list[Values]:
+        """Up to `count` of many neighbours, the most promising beside the front and what is under way."""
+        known, drawn = set(self._requested), max(DRAWN, 2 * count)
+        first = self._near(neighbours, drawn, known=known)
         with on_threads(1):  # the cores are taking looks
             if first and screening.learn(self._niches.found):
                 chosen = screening.chosen(
                     count,
-                    front=[values for _, values in self._niches.front],
+                    beside=[*(values for _, values in self._niches.front), *under_way],
                     first=first,
-                    more=lambda best: draw_new(lambda: neighbours.of(best), DRAWN, key=self._digest, known=known),
+                    more=lambda best: draw_new(lambda: neighbours.of(best), drawn, key=self._digest, known=known),
                 )
             else:
                 chosen = first[:count]
@@ -231,7 +234,7 @@ class Scan:
         return chosen
 
     def _used(self, values: Values) -> Values:
-        return {**self._choices.used(values), BASE.path: values[BASE.path]}
+        return {**self._choices.used(values), BASE.path: values.get(BASE.path, 0)}
 
     def _digest(self, values: Values) -> str:
         """The digest of the recipe that values lead to."""

@@ -56,7 +56,7 @@ class Screening:
         self,
         count: int,
         *,
-        front: Sequence[Values],
+        beside: Sequence[Values],
         first: Sequence[Values],
         more: Callable[[Sequence[Values]], list[Values]],
     ) -> list[Values]:
@@ -64,19 +64,19 @@ class Screening:
 
         Args:
             count: how many, at most.
-            front: of what was looked at; what it covers promises nothing more.
+            beside: the values of the front, and of looks that are under way; what they cover promises nothing more.
             first: the values of the first generation.
             more: draws new neighbours of some values, which are sorted by size.
         """
         # The front counts as it is expected to be, since those of its looks that were lucky would hide others.
-        beside = self._expected(front, optimism=0.0) if front else np.empty((0, 0))
+        covered = _covers(self._expected(beside, optimism=0.0)) if beside else []
         drawn, expected = list(first), self._expected(first)
         for _ in range(GENERATIONS - 1):
-            parents = self._best(expected, 2 * count, beside)
+            parents = self._best(expected, 2 * count, covered)
             children = more([drawn[at] for at in parents]) if parents else []
             if children:
                 drawn, expected = [*drawn, *children], np.concatenate([expected, self._expected(children)])
-        return [drawn[at] for at in self._best(expected, count, beside)]
+        return [drawn[at] for at in self._best(expected, count, covered)]
 
     def _expected(self, values: Sequence[Values], *, optimism: float = OPTIMISM) -> Array:
         """The gains of recipes and, last, the largest miss; [recipes, targets]."""
@@ -84,14 +84,14 @@ class Screening:
         better: Array = expected + optimism * errors * ([1.0] * (expected.shape[1] - 1) + [-1.0])
         return better
 
-    def _best(self, expected: Array, count: int, beside: Array) -> list[int]:
-        """What is expected to cover most beside the front, or, without a front, to miss the requirements least.
+    def _best(self, expected: Array, count: int, covered: Sequence[Sequence[float]]) -> list[int]:
+        """What is expected to cover most beside what is covered; while nothing is, what misses the requirements least.
 
         Returns:
             Positions, the smallest recipe first.
         """
-        best = adding_most(_covers(expected), count, beside=_covers(beside))
-        if not len(beside):
+        best = adding_most(_covers(expected), count, beside=covered)
+        if not any(map(any, covered)):
             nearest = np.argsort(expected[:, -1], kind="stable")
             best += [int(at) for at in nearest if at not in best][: count - len(best)]
         gain = self._promises.objectives.index("size") if "size" in self._promises.objectives else 0
