@@ -106,11 +106,17 @@ class Ordering:
             doubts = self.doubts(queries)[:, None]
             with np.errstate(invalid="ignore"):  # two hidden rows differ by nan, which counts as no tie
                 may_tie = (top.scores[:, :-1] - top.scores[:, 1:] <= doubts).any(1)
-            (unsure,) = namespace(may_tie).where(may_tie)
+            thresholds = best.scores[:, -1:] - doubts
+            # The next best row is mostly too far behind to be one of the best: then these only change places.
+            is_closed = top.scores[:, -1] < thresholds[:, 0]
+            where = namespace(may_tie).where
+            (closed,), (unsure,) = where(may_tie & is_closed), where(may_tie & ~is_closed)
+            if len(closed):
+                self._settle(best, queries, top.scores[closed], top.rows[closed], closed, thresholds[closed], rows)
             step = max(SETTLED_SCORES // scores.shape[1], 1)
             for start in range(0, len(unsure), step):
                 block = unsure[start : start + step]
-                self._settle(best, queries, scores, block, best.scores[block, -1:] - doubts[block], rows)
+                self._settle(best, queries, scores[block], None, block, thresholds[block], rows)
         return best if rows is None else Best(best.scores, gathered(rows, best.rows))
 
     def _may_tie(self, query: Array, scores: Array) -> bool:
@@ -124,11 +130,29 @@ class Ordering:
         return bool(closest <= self.doubts(query).item())
 
     def _settle(
-        self, best: Best, queries: Array, scores: Array, unsure: Array, threshold: Array, rows: Array | None
+        self,
+        best: Best,
+        queries: Array,
+        scores: Array,
+        columns: Array | None,
+        unsure: Array,
+        threshold: Array,
+        rows: Array | None,
     ) -> None:
-        """Corrects `best` for the queries at `unsure`, by exact scores of all rows with scores >= `threshold`."""
-        unsure_scores = scores[unsure]
-        place, column = namespace(scores).where((unsure_scores >= threshold) & (unsure_scores > -math.inf))
+        """Corrects `best` for the queries at `unsure`, by exact scores of all rows with scores >= `threshold`.
+
+        Args:
+            best: of all queries; changed in place.
+            queries: all of them.
+            scores: of the unsure queries, float32 [len(unsure), m].
+            columns: which of the scored rows they belong to, int64 [len(unsure), m]; None: all, in order.
+            unsure: positions among the queries, int64.
+            threshold: float32 [len(unsure), 1].
+            rows: as for `best`.
+        """
+        place, column = namespace(scores).where((scores >= threshold) & (scores > -math.inf))
+        if columns is not None:
+            column = columns[place, column]
         candidates = column if rows is None else rows[unsure[place], column]
         exact = numpy_of(self._exact(queries[unsure], place, candidates))
         candidates, place, column = numpy_of(candidates), numpy_of(place), numpy_of(column)
