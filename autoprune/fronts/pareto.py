@@ -140,7 +140,8 @@ def adding_most(points: Sequence[Sequence[float]], count: int, *, beside: Sequen
     """
     taken, chosen = [list(point) for point in beside], list[int]()
     covered = volume(taken)
-    queue = [(-(volume([*taken, point]) - covered), at) for at, point in enumerate(points)]
+    open_points = [at for at, is_within in enumerate(_within(points, taken)) if not is_within]
+    queue = [(-(volume([*taken, points[at]]) - covered), at) for at in open_points]
     heapq.heapify(queue)
     while queue and len(chosen) < count:
         added = volume([*taken, points[queue[0][1]]]) - covered
@@ -154,6 +155,16 @@ def adding_most(points: Sequence[Sequence[float]], count: int, *, beside: Sequen
         taken.append(list(points[at]))
         covered += added
     return chosen
+
+
+def _within(points: Sequence[Sequence[float]], boxes: Sequence[Sequence[float]]) -> list[bool]:
+    """Whether each point lies within one of some boxes, or has no volume: then it adds nothing to them."""
+    if not points:
+        return []
+    ours = np.fmax(np.asarray(points, dtype=float), 0.0)
+    theirs = np.asarray(boxes, dtype=float).reshape(len(boxes), ours.shape[1])
+    is_within = (ours[:, None] <= theirs).all(axis=2).any(axis=1) | (ours == 0).any(axis=1)
+    return list(map(bool, is_within))
 
 
 def knee(front: Sequence[Readings], objectives: Sequence[str], *, floor: float) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from autoprune.deadline import Deadline
@@ -50,6 +51,9 @@ SMALL = 200
 CARRIED = 10
 """At most so many looks of the front are repeated with each further dense model."""
 
+DIGESTS = 2**14
+"""Digests of recipes to remember: neighbours repeat often."""
+
 BASE = Domain(path="base", kind="int")
 """The index of a dense model."""
 
@@ -86,7 +90,7 @@ class Scan:
         self._bases = choices.bases[:1]
         self._domains = list(choices.cuts)
         self._requested: set[str] = set()  # digests of recipes
-        self._digests: dict[tuple[tuple[str, Any], ...], str] = {}  # by values; neighbours repeat often
+        self._digest_of = lru_cache(DIGESTS)(self._digest_of_items)
         self._values_of_key: dict[str, Values] = {}  # the values of this scan's looks, by key
         self._niches = Niches(choices.cuts, lookout.promises, seed=seed)
         self._growth = Growth()
@@ -238,10 +242,10 @@ class Scan:
 
     def _digest(self, values: Values) -> str:
         """The digest of the recipe that values lead to."""
-        items = tuple(sorted(values.items()))
-        if items not in self._digests:
-            self._digests[items] = digest(self._recipe(values))
-        return self._digests[items]
+        return self._digest_of(tuple(sorted(values.items())))
+
+    def _digest_of_items(self, items: tuple[tuple[str, Any], ...]) -> str:
+        return digest(self._recipe(dict(items)))
 
     def _recipe(self, values: Values) -> Recipe:
         return self._choices.recipe({**values, **self._bases[values[BASE.path]]})
