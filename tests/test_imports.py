@@ -43,7 +43,8 @@ ROOMS = {
     "data.delimited data.parquet data.lightgcn data.tables data.log data.interactions config targets ties kernels topk "
     "served model task pieces sides trained matching brought make",
     "encoder": "settings source checkpoint countdown prompts similarity stored vocabulary tokenizer functional "
-    "architecture transformer layouts sizes weights inside onnx.session onnx.spec onnx.nodes onnx.operators "
+    "architecture transformer layouts.layout layouts.bert layouts.t5 layouts.rotary layouts.known layouts sizes "
+    "weights inside onnx.session onnx.spec onnx.nodes onnx.operators "
     "onnx.attention onnx.build served onnx_served torch_served "
     "reranker.served serve model parts reach obstacles modules stock_files stock stock_format onnx.format onnx hub "
     "pretrained bert workloads config slices benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark "

@@ -18,7 +18,7 @@ from autoprune.artifacts import artifact, tensor_file
 from autoprune.artifacts.served import Beside
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.functional import end_to_end, padded
-from autoprune.encoder.layouts import AS_BERT, LAYOUTS
+from autoprune.encoder.layouts.known import AS_BERT, LAYOUTS
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.obstacles import stock_obstacles
 from autoprune.encoder.onnx import nodes

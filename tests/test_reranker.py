@@ -138,15 +138,15 @@ def test_what_becomes_of_a_score_is_as_declared(dense: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("family", "told_apart"), [("bert", True), ("modernbert", False)])
+@pytest.mark.parametrize(("family", "has_segments"), [("bert", True), ("modernbert", False)])
 def test_onnxruntime_and_tokenizers_alone_score_as_the_artifact_does(
-    family: str, told_apart: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    family: str, has_segments: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import onnxruntime
     import tokenizers
     import transformers
 
-    score = "Sigmoid" if told_apart else "Identity"
+    score = "Sigmoid" if has_segments else "Identity"
     declared = {"activation_fn": f"torch.nn.{score}"}
     written = write_tiny_reranker(tmp_path / "dense", family=family, sentence_transformers=declared)
     model = read_cross_encoder(str(written))
@@ -156,15 +156,15 @@ def test_onnxruntime_and_tokenizers_alone_score_as_the_artifact_does(
     form.write(tmp_path / "made", folder)
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     session = onnxruntime.InferenceSession(str(folder / "onnx/model.onnx"), providers=["CPUExecutionProvider"])
-    assert ("token_type_ids" in [one.name for one in session.get_inputs()]) is told_apart
+    assert ("token_type_ids" in [one.name for one in session.get_inputs()]) is has_segments
     found = []
     for pair in PAIRS:
         read = tokenizer.encode(*pair)
         given = {"input_ids": [read.ids], "attention_mask": [read.attention_mask]}
-        (logits,) = session.run(None, given | ({"token_type_ids": [read.type_ids]} if told_apart else {}))
+        (logits,) = session.run(None, given | ({"token_type_ids": [read.type_ids]} if has_segments else {}))
         found.append(float(logits[0, 0]))
     served = autoprune.load(tmp_path / "made")
-    scores = 1 / (1 + np.exp(-np.array(found))) if told_apart else found
+    scores = 1 / (1 + np.exp(-np.array(found))) if has_segments else found
     np.testing.assert_allclose(served.predict(PAIRS), scores, atol=1e-5)
     both = map(list, zip(*PAIRS, strict=True))
     fed = transformers.AutoTokenizer.from_pretrained(folder)(*both, padding=True, truncation=True, return_tensors="np")
@@ -173,7 +173,7 @@ def test_onnxruntime_and_tokenizers_alone_score_as_the_artifact_does(
     config = transformers.AutoConfig.from_pretrained(folder)
     assert (config.num_labels, config.architectures) == (1, ["BertForSequenceClassification"])
     assert [loss.split(":")[0] for loss in form.losses(tmp_path / "made")] == (
-        ["Its graph gives numbers before the sigmoid"] if told_apart else []
+        ["Its graph gives numbers before the sigmoid"] if has_segments else []
     )
     use = form.use(folder, str(folder))
     exec(use.code, {})

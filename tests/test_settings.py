@@ -15,7 +15,7 @@ from published import PUBLISHED, REFUSED
 from tiny_encoder import make_task, write_tiny_bert
 
 from autoprune.encoder.bert import read_encoder
-from autoprune.encoder.layouts import LAYOUTS
+from autoprune.encoder.layouts.known import LAYOUTS
 from autoprune.encoder.settings import CARRIED, FILES, HONOURED, IDLE, Only, check_settings
 from autoprune.errors import AutopruneError
 

@@ -13,7 +13,8 @@ from autoprune.encoder.architecture import Architecture
 from autoprune.encoder.checkpoint import read_checkpoint
 from autoprune.encoder.functional import ACTIVATIONS
 from autoprune.encoder.hub import PACKAGED, find, packaged
-from autoprune.encoder.layouts import AS_BERT, LAYOUTS, Layout, layout_of, unknown_family
+from autoprune.encoder.layouts.known import AS_BERT, LAYOUTS, layout_of, unknown_family
+from autoprune.encoder.layouts.layout import Layout
 from autoprune.encoder.model import Encoder, copy_weights
 from autoprune.encoder.modules import (
     Behind,

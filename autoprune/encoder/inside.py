@@ -10,8 +10,8 @@ from autoprune.encoder.prompts import Prompts
 from autoprune.encoder.similarity import SIMILARITIES
 
 
-def told_apart(manifest: Mapping[str, Any]) -> bool:
-    """Whether a graph is told which tokens are of the second text of a pair."""
+def has_segments(manifest: Mapping[str, Any]) -> bool:
+    """Whether a graph takes token types, which mark the second text of a pair."""
     return "segment" in (manifest.get("rows") or {})
 
 
@@ -22,7 +22,7 @@ def graph_inside(manifest: Mapping[str, Any], *, model: str, tokenizer: str, kee
         model, tokenizer: where they lie.
         keeps_end: whether a text that is too long loses its beginning.
     """
-    kinds = ", `token_type_ids` (0 for tokens of the query, 1 for those of the document)" * told_apart(manifest)
+    kinds = ", `token_type_ids` (0 for tokens of the query, 1 for those of the document)" * has_segments(manifest)
     if "score" in manifest:
         gives = "`logits`, float32 [batch, 1]"
     else:
@@ -65,5 +65,5 @@ def _asked(manifest: Mapping[str, Any]) -> str:
         became = {"sigmoid": "its sigmoid, 1 / (1 + exp(-number))", "identity": "the number itself"}
         return f"The score of a pair is {became[manifest['score']]}; the best document has the highest."
     prompts = Prompts(**manifest.get("prompts") or {}).describe()
-    said = f"Put prompts before texts: {prompts}. " if prompts else ""
-    return f"{said}Vectors are compared by {manifest.get('similarity', SIMILARITIES[0])}."
+    prefixes = f"Put prompts before texts: {prompts}. " if prompts else ""
+    return f"{prefixes}Vectors are compared by {manifest.get('similarity', SIMILARITIES[0])}."

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.artifacts.served import Parts
-from autoprune.encoder.inside import graph_inside, told_apart
+from autoprune.encoder.inside import graph_inside, has_segments
 from autoprune.encoder.onnx.session import open_session, run
 from autoprune.encoder.served import BATCH, SentenceEncoder, Vectors
 from autoprune.encoder.tokenizer import unmarked
@@ -69,7 +69,7 @@ class OnnxEncoder(SentenceEncoder):
 
     def forward(self, ids: NDArray[np.int64], there: NDArray[np.bool_]) -> Vectors:
         ids, segments = unmarked(ids)
-        token_types = segments if told_apart(self._manifest) else None
+        token_types = segments if has_segments(self._manifest) else None
         return run(self._session(), ids, there.astype(np.int64), token_types)
 
     def __getstate__(self) -> dict[str, Any]:

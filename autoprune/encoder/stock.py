@@ -29,7 +29,10 @@ from autoprune.artifacts import artifact
 from autoprune.artifacts.formats import Obstacle
 from autoprune.artifacts.served import Parts
 from autoprune.encoder.functional import GONE
-from autoprune.encoder.layouts import BERT, ELECTRA, LAYOUTS, ROBERTA, T5_GATED, Layout
+from autoprune.encoder.layouts.bert import BERT, ELECTRA, ROBERTA
+from autoprune.encoder.layouts.known import LAYOUTS
+from autoprune.encoder.layouts.layout import Layout
+from autoprune.encoder.layouts.t5 import T5_GATED
 from autoprune.encoder.modules import DENSE_ACTIVATIONS, MODES
 from autoprune.encoder.obstacles import stock_obstacles
 from autoprune.encoder.stock_files import special_tokens, write_declared, write_tokenizer
@@ -122,17 +125,17 @@ def write_transformer(
     """
     manifest, weights = parts.manifest, dict(weights)
     tokenizer = Tokenizer.read(parts.content("tokenizer.json").decode(), max_tokens=manifest["max_tokens"])
-    special, told_apart = special_tokens(tokenizer), "segment" in weights
+    special, has_segments = special_tokens(tokenizer), "segment" in weights
     if "position" in weights:
         weights["position"] = _positions(weights["position"], manifest.get("padding"))
     shape = _shape(manifest, weights, layout)
     config = _config(manifest, shape, padding=tokenizer.pieces.index(special["pad_token"]))
     write_json(folder / "config.json", {**config, **(entries or {})})
-    if shape.segments and not told_apart:
+    if shape.segments and not has_segments:
         weights["segment"] = torch.zeros(shape.segments, shape.embedding)
     layers = {prefix + name: weight for name, weight in their_weights(weights, shape).items()}
     _write_tensors(folder / "model.safetensors", {**layers, **(head or {})})
-    write_tokenizer(parts, tokenizer, folder, told_apart=told_apart)
+    write_tokenizer(parts, tokenizer, folder, has_segments=has_segments)
 
 
 def _dense_layers(manifest: Mapping[str, Any]) -> tuple[tuple[str, str | None], ...]:

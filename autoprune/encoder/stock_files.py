@@ -47,16 +47,16 @@ def special_tokens(tokenizer: Tokenizer) -> dict[str, str]:
     return {"pad_token": next(iter((*known.values(), *special)), tokenizer.pieces[0]), **known}
 
 
-def write_tokenizer(parts: Parts, tokenizer: Tokenizer, folder: Path, *, told_apart: bool = False) -> None:
+def write_tokenizer(parts: Parts, tokenizer: Tokenizer, folder: Path, *, has_segments: bool = False) -> None:
     """Writes the tokenizer of an artifact and its settings.
 
     Args:
-        told_apart: whether the model takes token types, which mark the second text of a pair.
+        has_segments: whether the model takes token types, which mark the second text of a pair.
     """
     special = special_tokens(tokenizer)
     (folder / "tokenizer.json").write_bytes(parts.content("tokenizer.json"))
     write_json(folder / "special_tokens_map.json", special)
-    names = ["input_ids", *["token_type_ids"] * told_apart, "attention_mask"]
+    names = ["input_ids", *["token_type_ids"] * has_segments, "attention_mask"]
     settings = {"model_max_length": tokenizer.max_tokens, "model_input_names": names}
     settings["truncation_side"] = "left" if tokenizer.keeps_end else "right"
     # BertTokenizerFast would build a tokenizer of its own from the vocabulary; this one takes tokenizer.json as it is.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.artifacts.formats import Export, Obstacle, Use
-from autoprune.encoder.layouts import LAYOUTS
+from autoprune.encoder.layouts.known import LAYOUTS
 from autoprune.encoder.obstacles import stock_obstacles
 from autoprune.encoder.prompts import DECLARED
 from autoprune.encoder.stored import FLOAT, LARGEST

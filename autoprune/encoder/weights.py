@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autoprune.encoder.layouts import Layout
+from autoprune.encoder.layouts.layout import Layout
 from autoprune.encoder.sizes import Sizes
 from autoprune.errors import AutopruneError
 

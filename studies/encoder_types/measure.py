@@ -24,7 +24,7 @@ import torch
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Beside
 from autoprune.encoder.bert import read_encoder
-from autoprune.encoder.layouts import LAYOUTS
+from autoprune.encoder.layouts.known import LAYOUTS
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.obstacles import stock_obstacles
 from autoprune.encoder.parts import encoder_parts

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.artifacts.formats import Export, Obstacle, Use
-from autoprune.encoder.inside import graph_inside, told_apart
+from autoprune.encoder.inside import graph_inside, has_segments
 from autoprune.encoder.obstacles import FLOAT, NO_ENCODER
 from autoprune.encoder.prompts import DECLARED, Prompts
 from autoprune.exports.tables import SETTINGS, write_json
@@ -62,18 +62,18 @@ class OnnxFormat(Export):
         config = _config(manifest, vocabulary=tokenizer.size, padding=padding)
         scores = "score" in manifest
         write_json(draft / "config.json", config | (of_score(manifest) if scores else {}))
-        write_tokenizer(parts, tokenizer, draft, told_apart=told_apart(manifest))
+        write_tokenizer(parts, tokenizer, draft, has_segments=has_segments(manifest))
         if not scores:
             write_declared(manifest, draft)
             write_json(draft / "sentence_bert_config.json", {"max_seq_length": length, "do_lower_case": False})
         write_json(draft / SETTINGS, {**manifest, "keeps_end": tokenizer.keeps_end})
 
     def use(self, folder: Path, shown: str) -> Use:
-        said = json.loads((folder / SETTINGS).read_bytes())
-        place = f"onnx/{graph_name(said)}"
-        scores, prompt = "score" in said, Prompts(**said.get("prompts") or {}).of("query")
+        manifest = json.loads((folder / SETTINGS).read_bytes())
+        place = f"onnx/{graph_name(manifest)}"
+        scores, prompt = "score" in manifest, Prompts(**manifest.get("prompts") or {}).of("query")
         asked = "'a question', 'an answer'" if scores else repr(prompt + "hello")
-        kinds = "'token_type_ids': [text.type_ids], " * told_apart(said)
+        kinds = "'token_type_ids': [text.type_ids], " * has_segments(manifest)
         code = (
             "import onnxruntime, tokenizers; "
             f"model = onnxruntime.InferenceSession({f'{shown}/{place}'!r}); "
@@ -81,9 +81,9 @@ class OnnxFormat(Export):
             f"given = {{'input_ids': [text.ids], {kinds}'attention_mask': [text.attention_mask]}}; "
             f"print(model.run(None, given)[0]{'' if scores else '.shape'})"
         )
-        inside = graph_inside(said, model=place, tokenizer="tokenizer.json", keeps_end=said["keeps_end"])
+        inside = graph_inside(manifest, model=place, tokenizer="tokenizer.json", keeps_end=manifest["keeps_end"])
         declared = "`config.json` says which it is" if scores else f"`{DECLARED}` says the same"
-        return Use(code=code, inside=f"{inside} {declared}.\n\n{_javascript(said)}")
+        return Use(code=code, inside=f"{inside} {declared}.\n\n{_javascript(manifest)}")
 
 
 def graph_name(manifest: Mapping[str, Any]) -> str:
@@ -117,7 +117,7 @@ def _javascript(manifest: Mapping[str, Any]) -> str:
     if "score" in manifest:
         loads, gives = "AutoModelForSequenceClassification", "logits"
         given = "['a question'], { text_pair: ['an answer'],"
-        given += " return_token_type_ids: true," * told_apart(manifest)
+        given += " return_token_type_ids: true," * has_segments(manifest)
     return (
         "In transformers.js, from a folder `models/NAME`:\n\n```js\n"
         f"import {{ {loads}, AutoTokenizer, env }} from '@huggingface/transformers'\n"

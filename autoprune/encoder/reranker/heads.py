@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoprune.encoder.functional import GONE
-from autoprune.encoder.layouts import ALBERT, BERT, DISTILBERT, ELECTRA, MODERNBERT, MPNET, ROBERTA, Layout
+from autoprune.encoder.layouts.bert import ALBERT, BERT, DISTILBERT, ELECTRA, MPNET, ROBERTA
+from autoprune.encoder.layouts.layout import Layout
+from autoprune.encoder.layouts.rotary import MODERNBERT
 from autoprune.errors import AutopruneError, nearest
 
 

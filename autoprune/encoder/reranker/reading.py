@@ -55,19 +55,19 @@ def _read(source: Source) -> Encoder:
             "encoder is searched with task=encoder."
         )
     folder = modules["Transformer"][0] if modules else source.folder
-    told = read_config(source, folder)
+    config = read_config(source, folder)
     try:
-        head = head_of(str(told["model_type"]))
+        head = head_of(str(config["model_type"]))
     except AutopruneError as error:
         raise source.refusal(str(error)) from error
-    shape = read_shape(source, told)
+    shape = read_shape(source, config)
     held = read_checkpoint(folder, needed=lambda name: rests_on(name, shape.layout) or name in head.names().values())
-    behind = _behind(source, head, held, told, shape)
+    behind = _behind(source, head, held, config, shape)
     read = read_pretrained(source, folder)
     own = named_weights(checked_weights(held, shape, source.where), shape, pairs=read.segments)
-    pooling = str(told["classifier_pooling"]) if head.pools else "cls"
+    pooling = str(config["classifier_pooling"]) if head.pools else "cls"
     reading = read_reading(source, folder, "sentence_bert_config.json of cross-encoders")
-    places = places_of(own, shape, told)
+    places = places_of(own, shape, config)
     tokenizer = read_tokenizer(source, read, reading, places=places, shape=shape, pooling=pooling)
     architecture = Architecture(
         max_tokens=tokenizer.max_tokens,
@@ -76,28 +76,28 @@ def _read(source: Source) -> Encoder:
         similarity="dot",
         name=source.where,
         dense=behind.activation,
-        score=_score(source, told),
-        **traits_of(source, told, shape),
+        score=_score(source, config),
+        **traits_of(source, config, shape),
     )
     model = assembled(architecture, tokenizer, {**own, **behind.weights}, shape, behind)
     model.notes = tuple(source.notes)
     return model
 
 
-def _behind(source: Source, head: Head, held: Mapping[str, Tensor], told: Mapping[str, Any], shape: Shape) -> Behind:
+def _behind(source: Source, head: Head, held: Mapping[str, Tensor], config: Mapping[str, Any], shape: Shape) -> Behind:
     """The weights of a head.
 
     Raises:
         AutopruneError: they are missing, of another shape, or give several numbers.
     """
-    biased = bool(told["classifier_bias"]) if head.pools else True
+    biased = bool(config["classifier_bias"]) if head.pools else True
     names = head.names(biased=biased)
     if head.norm and "norm" in shape.biased:
         names["head.norm.bias"] = f"{head.norm}.bias"
     missing = sorted(theirs for theirs in names.values() if theirs not in held)
     if missing:
         raise source.refusal(
-            f"{missing[0]} is missing from its files, so that it gives no score: a {told['model_type']} that is a "
+            f"{missing[0]} is missing from its files, so that it gives no score: a {config['model_type']} that is a "
             f"cross-encoder is a {head.model}. A sentence encoder is searched with task=encoder."
         )
     found = {ours: held[theirs] for ours, theirs in names.items()}
@@ -113,24 +113,24 @@ def _behind(source: Source, head: Head, held: Mapping[str, Tensor], told: Mappin
         sizes = wanted.get(ours, (hidden,))
         if tuple(weight.shape) != sizes:
             raise source.refusal(f"{names[ours]} is {list(weight.shape)} in the files, but {list(sizes)} is expected.")
-    activation = str(told["classifier_activation"]) if head.pools else head.activation
+    activation = str(config["classifier_activation"]) if head.pools else head.activation
     if activation not in ACTIVATIONS:
         raise source.refusal(f"the classifier_activation {activation!r} is unknown. {nearest(activation, ACTIVATIONS)}")
     return Behind(weights=found, activation=activation, width=1)
 
 
-def _score(source: Source, told: Mapping[str, Any]) -> str:
+def _score(source: Source, config: Mapping[str, Any]) -> str:
     """The activation of the number, as in sentence-transformers: sigmoid if none is given.
 
     Raises:
         AutopruneError: the activation is not known.
     """
     declared = source.read(source.folder / DECLARED, f"{DECLARED} of cross-encoders")
-    inside = told.get("sentence_transformers")
+    inside = config.get("sentence_transformers")
     named = (
         declared.get(ACTIVATION)
         or (inside.get(ACTIVATION) if isinstance(inside, Mapping) else None)
-        or told.get(OLD_ACTIVATION)
+        or config.get(OLD_ACTIVATION)
     )
     if named is None:
         return "sigmoid"

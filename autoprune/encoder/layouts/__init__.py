@@ -1,0 +1,1 @@
+"""The types of transformers that can be read and written, as plain data."""
