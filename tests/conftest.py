@@ -94,12 +94,16 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _short_studies() -> Iterator[None]:
-    """A study times 3 pairs of each request, once, and builds 40 corners of a space: half of what a tiny one costs."""
+    """A study times 3 pairs of each request, once, and builds some corners of a space: most of what a tiny one costs.
+
+    Every end of an open value is still among the corners; test_space.py and test_config.py have the real numbers.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for timed in (timing.paired_latency, timing.own_latency):
             patch.setitem(timed.__kwdefaults__, "fewest", 3)
             patch.setitem(timed.__kwdefaults__, "tries", 1)
-        patch.setattr(space, "DRAWN_CORNERS", 40)
+        patch.setattr(space, "MOST_CORNERS", 50)
+        patch.setattr(space, "DRAWN_CORNERS", 10)
         yield
 
 

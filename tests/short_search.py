@@ -7,7 +7,8 @@ import pytest
 MADE = 4
 
 SHORT = {
-    "recipes.space.DRAWN_CORNERS": 40,
+    "recipes.space.MOST_CORNERS": 50,
+    "recipes.space.DRAWN_CORNERS": 10,
     "study.sampling.scan.MODELLED": 40,  # so that neighbours are all that is asked for at its end
     "study.sampling.scan.FEWEST": 6,
     "study.sampling.scan.FEWEST_LOOKS": 0,

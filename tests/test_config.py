@@ -16,7 +16,7 @@ from autoprune.errors import AutopruneError
 from autoprune.families import task_maker
 from autoprune.fronts.profiles import load_profile
 from autoprune.fronts.requirements import parse_requirements
-from autoprune.recipes.space import Space
+from autoprune.recipes.space import MOST_CORNERS, Space
 from autoprune.study.definition import check_no_idle_settings
 from autoprune.study.job import run_study
 
@@ -173,6 +173,7 @@ def test_a_metric_that_hydra_cannot_parse_is_left_out_with_null(metric: str) -> 
 def test_every_corner_of_the_shipped_space_can_be_built(
     planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("autoprune.recipes.space.MOST_CORNERS", MOST_CORNERS)
     monkeypatch.setattr("autoprune.recipes.space.DRAWN_CORNERS", 200)
     overrides = ["task=interactions", f"task.data.path={planted}", f"study.dir={tmp_path}", "study.name=..bad"]
     with pytest.raises(AutopruneError, match=r"study\.name"):  # what is checked after the corners

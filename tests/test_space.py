@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +11,15 @@ from autoprune.errors import AutopruneError, RecipeError
 from autoprune.recipes import space as space_module
 from autoprune.recipes.domain import Domain, describe
 from autoprune.recipes.space import MOST_CORNERS, Space
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _all_corners() -> Iterator[None]:
+    """Of spaces here every corner is made, unlike in studies of other tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(space_module, "MOST_CORNERS", MOST_CORNERS)
+        yield
+
 
 NAMES = st.sampled_from(["dim", "bits", "epochs", "none", "magnitude", "prune", "quantize"])
 FIXED = st.one_of(st.integers(-5, 5), st.booleans(), st.sampled_from(["global", "table"]), st.just([1, 2]))
