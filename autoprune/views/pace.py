@@ -17,6 +17,9 @@ Words = tuple[str, str, str]
 UNKNOWN = "not known"
 """Stands for a latency whose interval says nothing."""
 
+FEW = 2
+"""So many workloads are told one by one, without a range over all of them."""
+
 SIZE: Words = ("smaller", "larger", "as large")
 SPEED: Words = ("faster", "slower", "as fast")
 
@@ -64,22 +67,24 @@ def stored(point: Point) -> str:
 
 
 def faster(point: Point) -> str:
-    """How much faster a point is, from the worst workload to the best, then each of them; empty if none was timed.
+    """How much faster a point is in each workload; of more than two, first from the worst to the best.
 
-    A workload whose interval says nothing is `not known`. A note follows if the point was timed under load.
+    Empty if none was timed. A workload whose interval says nothing is `not known`. A note follows if the point was
+    timed under load.
     """
     readings = {name: reading for name, reading in timed(point).items() if reading.ratio > 0}
-    if not readings:
-        return ""
-    each = {name: UNKNOWN if one.vague else factor(one.ratio, SPEED) for name, one in readings.items()}
+    load = ", timed under load" if point.busy else ""
+    if len(readings) <= FEW:
+        each = [f"{_pace(reading, f'latency {UNKNOWN}')} ({name})" for name, reading in readings.items()]
+        return ", ".join(each) + load * bool(each)
     known = [reading.ratio for reading in readings.values() if not reading.vague]
     overall = spread(known, SPEED) if known else f"latency {UNKNOWN}"
-    load = ", timed under load" if point.busy else ""
-    if len(readings) == 1:
-        return f"{overall} ({next(iter(readings))}){load}"
-    first, *others = (f"{name}: {words}" for name, words in each.items())
-    judged = first.replace(":", ", which latency_ms means:", 1)
-    return f"{overall} ({'; '.join([judged, *others])}){load}"
+    each = [f"{name}: {_pace(reading, UNKNOWN)}" for name, reading in readings.items()]
+    return f"{overall} ({'; '.join(each)}){load}"
+
+
+def _pace(reading: Reading, unknown: str) -> str:
+    return unknown if reading.vague else factor(reading.ratio, SPEED)
 
 
 def surely_faster(point: Point) -> str:
