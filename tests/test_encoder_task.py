@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from short_search import shorten
 from tiny_encoder import HIDDEN, LONGEST, TEXTS, make_task, write_tiny_bert
 
 import autoprune
@@ -733,6 +734,7 @@ def test_a_dense_model_that_is_worth_nothing_is_refused(
 def test_a_study_of_ones_own_model_texts_and_pairs_is_verified(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shorten(monkeypatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
     rows = [f"{one},{other},{number % 6}" for number, (one, other) in enumerate(itertools.pairwise(TEXTS))]
@@ -750,7 +752,7 @@ def test_a_study_of_ones_own_model_texts_and_pairs_is_verified(
         "space.tune.epochs=0",
         "task.workloads={index: 4xtexts, query: 1x8}",
         "study.objectives=[quality,size,index]",
-        *("study.looks=20", "study.trials=2"),
+        *("study.looks=12", "study.trials=2"),
         "study.name=own",
         "study.latency_seconds=0.02",
         "study.verify_rounds=1",

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from short_search import shorten
 from tiny_module import Net
 from torch import Tensor, nn
 
@@ -521,7 +522,8 @@ def test_lookups_are_counted_within_the_time(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.slow
-def test_a_module_is_searched_in_processes_verified_and_picked(tmp_path: Path) -> None:
+def test_a_module_is_searched_in_processes_verified_and_picked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten(monkeypatch)
     training = {"task.training.epochs": 20, "task.training.learning_rate": 0.02, "task.training.evaluate_every": 4}
     scan = {"study.looks": 20, "study.trials": 2, "study.workers": 2, "study.verify_rounds": 1}
     front = search(tmp_path, **training, **scan, requirements="none")

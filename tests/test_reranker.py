@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from needed import needs
+from short_search import shorten
 from tiny_encoder import TEXTS, write_tiny_bert
 from tiny_reranker import FAMILIES, write_collection, write_tiny_reranker
 
@@ -490,6 +491,7 @@ def test_long_reading_is_told(task: RerankerTask, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.slow
 def test_a_search_ends_in_a_reranker_that_ships(dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten(monkeypatch)
     monkeypatch.chdir(tmp_path)
     write_collection(tmp_path / "made")
     front = autoprune.search(

@@ -17,6 +17,7 @@ import yaml
 from made_studies import make_study
 from needed import needs
 from shell import Ended, typed
+from short_search import shorten
 from tiny_encoder import write_stock
 
 from autoprune import cli
@@ -243,7 +244,10 @@ def autoprune(folder: Path, line: str) -> Ended:
 
 
 @pytest.mark.slow
-def test_a_study_picks_among_what_can_be_written(dense_folder: Path, tmp_path: Path) -> None:
+def test_a_study_picks_among_what_can_be_written(
+    dense_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorten(monkeypatch)
     draw = np.random.default_rng(0)
     lines = {" ".join(draw.choice(WORDS, size=draw.integers(4, 9))) for _ in range(400)}
     (tmp_path / "texts.txt").write_text("\n".join(sorted(lines)))

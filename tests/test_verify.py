@@ -9,12 +9,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 from shell import typed
+from short_search import shorten
 
 import autoprune
 from autoprune.deadline import Deadline
@@ -55,6 +57,13 @@ WORDS = [
 ]
 
 pytestmark = pytest.mark.slow  # each verification starts processes
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)
+        yield
 
 
 @pytest.fixture(scope="module")
