@@ -204,10 +204,11 @@ def lookout(
     evaluator: MadeUp | None = None,
     executor: Executor | None = None,
     requirements: Mapping[str, Any] | None = None,
+    objectives: Sequence[str] = ("quality", "size"),
     ready: Callable[[float], None] = lambda seconds: None,
 ) -> Lookout:
     """Over a file of looks, which may be there from before."""
-    looks, promised = Looks(path), promises(requirements)
+    looks, promised = Looks(path), promises(requirements, objectives=objectives)
     if looks.dense is None:
         looks.add(promised.dense)
     return Lookout(evaluator or MadeUp(), executor or Serial(), looks, promised, ready=ready)  # type: ignore[arg-type]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made_looks import MadeUp, lookout, made_look, planned, promises
+from made_looks import BYTES, MadeUp, lookout, made_look, planned, promises
 
 from autoprune.deadline import NEVER
 from autoprune.recipes.domain import Domain
@@ -126,14 +127,35 @@ def looked(one: Asked) -> Look:
     lost = 0.4 * dims**2 + steep * sparsity["item"] ** 2 + 0.1 * sparsity["user"] ** 3
     lost += sum({32: 0.0, 8: 0.001, 4: 0.01, 2: 0.2}[width] for width in bits.values())
     share = (1 - dims) * sum((1 - sparsity[name]) * bits[name] / 64 for name in ("user", "item"))
-    return made_look(one.number, 1 - lost, share, made=made, recipe=one.recipe, error=0.002 if one.number else 0.0)
+    look = made_look(one.number, 1 - lost, share, made=made, recipe=one.recipe, error=0.002 if one.number else 0.0)
+    return dataclasses.replace(look, products=round(BYTES * (1 - dims) * (1 - sparsity["item"])))
 
 
-def test_a_scan_finds_more_by_screening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("objectives", "requirements"),
+    [
+        pytest.param(["quality", "size"], {"quality": {"drop": "10%"}}, id="two objectives"),
+        pytest.param(["quality", "size", "latency"], {"quality": {"drop": "10%"}}, id="three", marks=pytest.mark.slow),
+        pytest.param(
+            ["quality", "size"],
+            {"quality": {"drop": "30%"}, "size_bytes": {"max": "5%"}},
+            id="hardly anything holds",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_scan_finds_more_by_screening(
+    objectives: list[str], requirements: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def found(name: str) -> list[float]:
         volumes = []
         for seed in range(5):
-            taken = lookout(tmp_path / f"{name}{seed}", evaluator=MadeUp(looked))
+            taken = lookout(
+                tmp_path / f"{name}{seed}",
+                evaluator=MadeUp(looked),
+                requirements=requirements,
+                objectives=objectives,
+            )
             choices = Choices(Space(SPACE), base={"dim": 16})
             scan = Scan(choices, taken, drawn=False, seed=seed, most=90, whole=True)
             scan.run([], until=NEVER)
