@@ -6,6 +6,7 @@ Every case is drawn from its own seed: `AUTOPRUNE_FUZZ=SEED` moves all of them, 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -183,12 +184,15 @@ def overrides(draw: random.Random, folder: Path) -> None:
         "0.5",
     ]
     values += ["x y", "(", "=", "a=b", "'x", "\\", "int(x)", "str(", "${task.name}", "${oc.env:NOSUCH}", "${", "#", "@"]
-    words = [f"task={draw.choice(['movielens', 'interactions', 'encoder', 'stsb', 'own'])}"]
+    task = draw.choice(["movielens", "interactions", "encoder", "stsb", "own"])
+    words = [f"task={task}"]
     words += [
         f"{draw.choice(['', '', '', '+', '++', '~'])}{draw.choice(keys)}{draw.choice(['=', '=', '=', ''])}"
         f"{draw.choice(values)}"
         for _ in range(draw.choice([1, 1, 2, 3]))
     ]
+    if task == "own" or draw.random() < 0.3:  # with a folder of one's own nothing is composed beforehand
+        words.insert(0, f"hydra.searchpath=[{folder / 'conf'}]")
     own = folder / "conf" / "task"
     own.mkdir(parents=True, exist_ok=True)
     (own / "own.yaml").write_bytes(
@@ -196,7 +200,7 @@ def overrides(draw: random.Random, folder: Path) -> None:
     )
 
     def run() -> None:
-        content = compose_sections([f"hydra.searchpath=[{folder / 'conf'}]", *words])
+        content = compose_sections(words)
         structured(StudyConfig, content["study"], "study").check()
         structured(task_maker(content["task"].get("name")).config, content["task"], "task").check()
 
@@ -213,13 +217,23 @@ def command_lines(draw: random.Random, folder: Path) -> None:
         spoken(typed(*words))
 
 
-def interactions(draw: random.Random, folder: Path) -> None:
+@functools.cache
+def log() -> str:
+    """A table of interactions as text."""
     rows = [
         f"{user},{(user + 7 * at) % 40},{5 if at % 3 else 1},{1_600_000_000 + at}"
         for user in range(210)
         for at in range(8)
     ]
-    table = "\n".join(["user,item,rating,timestamp", *rows])
+    return "\n".join(["user,item,rating,timestamp", *rows])
+
+
+@functools.cache
+def log_in_parquet() -> bytes:
+    return pd.read_csv(io.StringIO(log())).to_parquet()
+
+
+def interactions(draw: random.Random, folder: Path) -> None:
     name = draw.choice(["r.csv", "r.tsv", "r.inter", "r.txt", "r.parquet", "r.csv.gz", "u.data", "folder"])
     path = folder / name
     if name == "folder":
@@ -229,10 +243,10 @@ def interactions(draw: random.Random, folder: Path) -> None:
             (path / f"{part}.txt").write_text(lines)
         spoil(path / draw.choice(["train.txt", "valid.txt", "test.txt"]), draw)
     elif name == "r.parquet":
-        pd.read_csv(io.StringIO(table)).to_parquet(path)
+        path.write_bytes(log_in_parquet())
         spoil(path, draw)
     else:
-        path.write_text(table.replace(",", draw.choice([",", ",", "\t", ";", "::", " "])))
+        path.write_text(log().replace(",", draw.choice([",", ",", "\t", ";", "::", " "])))
         spoil(path, draw)
     data = {"path": str(path), "split": draw.choice([None, None, "random", "global", "per_user"])}
     data |= draw.choice([{}, {}, {"min_rating": 2.0}, {"columns": {"user": draw.choice(["user", "nosuch", "", "0"])}}])

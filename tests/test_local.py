@@ -112,26 +112,23 @@ def test_one_error_is_of_one_call(local: Local) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_paths")
-def test_a_process_that_dies_is_replaced() -> None:
-    with Local(2) as local:
-        before = {call.result()[0] for call in local.each(TALKER.who, None)}
-        said = r"the process that ran die ended with -9 \(too little memory\?\), see above, as did 2 before it\."
-        with pytest.raises(Ended, match=said):
-            local.submit(die, signal.SIGKILL).result()
-        after = {call.result()[0] for call in local.each(TALKER.who, None)}
-        assert len(after) == 2
-        assert len(after & before) == 1, "the other one went on"
+def test_a_process_that_dies_is_replaced(local: Local) -> None:
+    before = {call.result()[0] for call in local.each(TALKER.who, None)}
+    said = r"the process that ran die ended with -9 \(too little memory\?\), see above, as did 2 before it\."
+    with pytest.raises(Ended, match=said):
+        local.submit(die, signal.SIGKILL).result()
+    after = {call.result()[0] for call in local.each(TALKER.who, None)}
+    assert len(after) == 2
+    assert len(after & before) == 1, "the other one went on"
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_paths")
-def test_a_call_whose_process_is_killed_is_made_again(tmp_path: Path) -> None:
-    with Local(1) as local:
-        assert local.submit(die_once, tmp_path / "died").result() == "alive"
-        (process,) = (call.result()[0] for call in local.each(TALKER.who, None))
-        os.kill(process, signal.SIGKILL)  # while nobody waits for it
-        assert local.submit(abs, -2).result() == 2
+def test_a_call_whose_process_is_killed_is_made_again(local: Local, tmp_path: Path) -> None:
+    assert local.submit(die_once, tmp_path / "died").result() == "alive"
+    process, _ = (call.result()[0] for call in local.each(TALKER.who, None))
+    os.kill(process, signal.SIGKILL)  # while nobody waits for it
+    assert [call.result() for call in local.each(abs, -2)] == [2, 2]
+    assert process not in [call.result()[0] for call in local.each(TALKER.who, None)]
 
 
 @pytest.mark.slow
