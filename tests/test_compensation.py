@@ -214,18 +214,17 @@ def test_effects_are_how_far_vectors_move_by_errors_as_large_as_those_of_codes(
     names, small = ["query_0", "down_2", "up_3"], 0.1
     inputs = CALIBRATION[:WATCHED]
     effects = rounding_effects(model, names, inputs, Context(calibration=inputs))
-    draw = torch.Generator().manual_seed(0)
+    draw, vectors = torch.Generator().manual_seed(0), vectors_of(model)
     for name in names:
-        coded = model.twin()
+        coded, alone = model.twin(), model.twin()
         table, dense = coded.tables[name], model.tables[name].weight.detach()
         assert isinstance(table, Linear)
         table.choose_rate(PROBE)
         wrong, moves = small * (table.values().detach() - dense), list[float]()
         for _ in range(100):
-            alone = model.twin()
             signs = torch.randint(0, 2, wrong.shape, generator=draw) * 2 - 1
             alone.tables[name].weight.data = dense + wrong * signs
-            moves.append(moved_by(alone, model) / small**2)
+            moves.append(float((vectors_of(alone) - vectors).square().sum()) / small**2)
         assert effects[name] == pytest.approx(np.mean(moves), rel=0.1)
 
 
@@ -251,10 +250,9 @@ def entropy(table: Table) -> float:
     return float(-(shares * np.log2(shares)).sum())
 
 
-def moved_by(model: Model, dense: Model) -> float:
-    watched = CALIBRATION[:WATCHED]
+def vectors_of(model: Model) -> torch.Tensor:
     with torch.no_grad():
-        return float((model.calibrate(watched) - dense.calibrate(watched)).square().sum())
+        return model.calibrate(CALIBRATION[:WATCHED])
 
 
 @pytest.mark.parametrize(
@@ -281,10 +279,9 @@ def test_what_is_felt_is_how_far_vectors_move(model: Encoder, monkeypatch: pytes
     table, dim = model.tables["word"], model.tables["word"].dim
     found -= 0.1 / 1.1 * found.trace() / dim * torch.eye(dim)
     along, plain = torch.randn(dim, generator=torch.Generator().manual_seed(1)), model.calibrate(inputs).detach()
-    right = 0.0
+    right, changed = 0.0, model.twin()
     for row in range(table.rows):
         with torch.no_grad():
-            changed = model.twin()
             changed.tables["word"].weight.data = table.weight.index_add(0, torch.tensor([row]), 1e-3 * along[None])
             right += float((changed.calibrate(inputs) - plain).square().sum()) / 1e-6
     assert float(along.double() @ found @ along.double()) / 100 == pytest.approx(right, rel=0.1)

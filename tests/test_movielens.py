@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from short_search import shorten
 
 import autoprune
 from autoprune.fronts.front import Front
@@ -109,7 +110,8 @@ def test_every_profile_leaves_something_besides_the_baseline_feasible(searched: 
 
 
 @pytest.mark.slow
-def test_a_pick_recommends_titles(searched: Path, tmp_path: Path) -> None:
+def test_a_pick_recommends_titles(searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten(monkeypatch)
     front = autoprune.search(
         "task=movielens",
         "presets=none",
