@@ -610,6 +610,35 @@ def test_users_without_training_data_are_served_as_the_average_user() -> None:
     assert model.tables["user"].weight[~untrained].any(1).all()
 
 
+@pytest.mark.parametrize("groups", [0, 30])
+def test_small_groups_without_a_link_to_the_rest_take_no_factors(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(0)
+    tastes = draw.integers(5, size=400)
+    users, items = np.arange(400).repeat(10), tastes.repeat(10) * 20 + draw.integers(20, size=4000)
+    items = np.where(draw.random(4000) < 0.1, draw.integers(100, size=4000), items)  # so that all tastes are linked
+    apart = np.arange(groups).repeat(2)  # each is one user and two items
+    frame = pd.DataFrame(
+        {
+            "user": np.concatenate([users, 1000 + apart]),
+            "item": np.concatenate([items, 1000 + np.arange(2 * groups)]),
+        }
+    ).drop_duplicates()
+
+    def made(raised: float) -> tuple[float, str]:
+        """The share of the factors of items that the groups take; the fingerprint."""
+        monkeypatch.setattr(tasks, "RAISED", raised)
+        data = split_log(Log.of([frame]), "random", where="here")
+        task = RecommenderTask("interactions", data, RecommenderConfig(dim=8))
+        model = task.model({}, seed=0)
+        task.initialize(model, seed=0)
+        squares = model.tables["item"].weight.detach().square().sum(1)
+        return float(squares[100:].sum() / squares.sum()), task.fingerprint()
+
+    (plain, _), (raised, fingerprint) = made(0.0), made(0.5)
+    assert ("raised" in fingerprint) is bool(groups)
+    assert raised < 0.01 * plain if groups else raised == plain == 0
+
+
 def test_an_epoch_sees_every_user_once(task: RecommenderTask) -> None:
     batches = task.batches()
     assert [len(batch) for batch in batches] == [64, 64, 64, 48]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse
 import torch
+from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import svds
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -39,6 +40,9 @@ COPIES = 5
 
 INITIAL_RMS = 0.1
 """Root mean square of the initial weights of each table."""
+
+RAISED = 0.5
+"""The share of their mean by which counts of interactions are raised, see `RecommenderTask.initialize`."""
 
 VALIDATED_USERS = 8192
 """At most so many users are evaluated by `validate` during training: more would cost as much as the training itself."""
@@ -117,6 +121,8 @@ class RecommenderTask(Task[Factorization, Recommender]):
             settings.pop("items_per_update")
         if (self.data.train.counts == 0).any():  # earlier versions did not set these rows to 0
             settings["empty_rows"] = True
+        if self.config.model.path is None and not self._all_linked:  # earlier versions did not raise counts
+            settings["raised"] = RAISED
         return f"{self._fingerprint} {json.dumps(settings, sort_keys=True)}"
 
     def context(self, *, seed: int, device: torch.device) -> Context:
@@ -170,14 +176,17 @@ class RecommenderTask(Task[Factorization, Recommender]):
     def initialize(self, model: Factorization, *, seed: int) -> None:
         """Sets the tables to the leading factors of D_u^-1/2 X D_i^-1/2, each scaled to the same size.
 
+        D holds the counts of interactions. If not all users and items are linked, they are raised by a share of their
+        mean. Otherwise each small group without a link to the rest would have a factor of its own, the strongest of all
+        (Qin & Rohe 2013, "Regularized Spectral Clustering under the Degree-Corrected Stochastic Blockmodel").
+
         Dimensions beyond the rank of the interactions keep their random weights. Rows of users without interactions are
         set to 0, which is served as the average user: the factors have only rounding errors there, and `settle` would
         magnify them.
         """
         train = self.data.train
         owners, items = train.take(torch.arange(len(train)))
-        degree_user = train.counts.clamp_min(1).double().rsqrt()
-        degree_item = self._item_counts.clamp_min(1).double().rsqrt()
+        degree_user, degree_item = (self._degree(counts).rsqrt() for counts in (train.counts, self._item_counts))
         matrix = scipy.sparse.csr_array(
             ((degree_user[owners] * degree_item[items]).numpy(), (owners.numpy(), items.numpy())),
             shape=(len(train), len(self.data.items)),
@@ -193,6 +202,21 @@ class RecommenderTask(Task[Factorization, Recommender]):
                 scale = INITIAL_RMS / max(float(np.sqrt(np.mean(factor**2))), 1e-12)
                 weight[:, :rank] = torch.from_numpy(factor * scale).to(weight)
             user[train.counts.to(user.device) == 0] = 0
+
+    def _degree(self, counts: Tensor) -> Tensor:
+        """Counts of interactions as they normalise the interactions: float64 [n], above 0."""
+        degree = counts.double()
+        return degree.clamp_min(1) if self._all_linked else degree + RAISED * degree[degree > 0].mean()
+
+    @cached_property
+    def _all_linked(self) -> bool:
+        """Whether a chain of training interactions leads from every user and item with any to every other."""
+        train = self.data.train
+        owners, items = (positions.numpy() for positions in train.take(torch.arange(len(train))))
+        size = len(train) + len(self.data.items)
+        links = scipy.sparse.coo_array((np.ones(len(items)), (owners, len(train) + items)), shape=(size, size))
+        group = connected_components(links, directed=False)[1]
+        return len(np.unique(group[owners])) <= 1
 
     def batches(self) -> Sequence[Tensor]:
         shuffled = self._trainable[torch.randperm(len(self._trainable))]
