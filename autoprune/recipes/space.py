@@ -21,7 +21,7 @@ from autoprune.errors import AutopruneError, RecipeError
 from autoprune.recipes.domain import Domain, describe
 from autoprune.recipes.nodes import UNSAID, Node, Recipe, parse
 
-MOST_CORNERS = 1_000
+MOST_CORNERS = 200
 """A space with more corners is not tried corner by corner, …"""
 
 DRAWN_CORNERS = 100
