@@ -90,8 +90,9 @@ def test_headlines_of_all_views_are_one_sentence(record: Record) -> None:
 def test_certainty_covers_every_workload_and_names_the_machine(record: Record) -> None:
     front = Front(record)
     told = certainty(front)
-    bounds = [end for reading in timed(front.pick()).values() for end in reading.interval or ()]
-    assert f"In 95 of 100 repeats it is {spread(bounds, SPEED)}." in told
+    each = [f"{spread(reading.interval or (), SPEED)} ({name})" for name, reading in timed(front.pick()).items()]
+    assert len(each) == 2
+    assert f"In 95 of 100 repeats it is {', '.join(each)}." in told
     assert told.count("In 95 of 100 repeats ") == 2, "each of the two is likely; both at once are less so"
     assert "Latency was timed on made up, 2 cores." in told
     steady = {"single": Reading(1.0, 0.5, repeat=0.01)}

@@ -131,6 +131,11 @@ def test_what_is_looked_through_in_pieces_comes_out_the_same(monkeypatch: pytest
     assert torch.equal(plain(Ordering(table), queries, 30, NOTHING).rows, whole.rows)
 
 
+def test_nothing_is_the_best_of_nothing() -> None:
+    table, queries = in_torch(torch.ones(ROWS, DIM)), torch.ones(3, DIM)
+    assert plain(Ordering(table), queries, 0, NOTHING).rows.shape == (3, 0)
+
+
 def twins_of(dense: Model, distinct: int) -> Model:
     """The model with so many distinct item rows, one after the other."""
     model = copy.deepcopy(dense)

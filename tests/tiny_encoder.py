@@ -72,7 +72,7 @@ def write_tiny_bert(
     """Writes a folder of sentence-transformers; see `write_modules` for the rest of the arguments.
 
     Args:
-        family: one of `autoprune.encoder.layouts.LAYOUTS`; all with this module's WordPiece vocabulary.
+        family: one of `autoprune.encoder.layouts.known.LAYOUTS`; all with this module's WordPiece vocabulary.
         seed: draws the weights.
         config: entries of config.json that are to be others.
     """

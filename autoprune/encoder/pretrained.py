@@ -38,7 +38,7 @@ class Pretrained:
     segments: bool
 
 
-def with_defaults(source: Source, told: Mapping[str, Any]) -> dict[str, Any]:
+def with_defaults(source: Source, given: Mapping[str, Any]) -> dict[str, Any]:
     """A config.json of a known `model_type`, with the defaults of its type for missing settings.
 
     Raises:
@@ -48,10 +48,10 @@ def with_defaults(source: Source, told: Mapping[str, Any]) -> dict[str, Any]:
 
     try:
         with _quiet():
-            config: dict[str, Any] = CONFIG_MAPPING[told["model_type"]].from_dict(dict(told)).to_dict()
+            config: dict[str, Any] = CONFIG_MAPPING[given["model_type"]].from_dict(dict(given)).to_dict()
     except Exception as error:  # transformers may raise anything for unexpected values
         raise source.refusal(f"config.json cannot be read ({_first_line(error)}).") from error
-    window = told.get("sliding_window")  # some versions of transformers return half of Gemma's
+    window = given.get("sliding_window")  # some versions of transformers return half of Gemma's
     return config if window is None else {**config, "sliding_window": window}
 
 

@@ -73,14 +73,14 @@ class Prompts:
         return ", ".join([*described, *([f"{default!r} before a text of no role"] if default else [])])
 
 
-def read_prompts(told: Mapping[str, Any], where: str) -> Prompts:
+def read_prompts(declared: Mapping[str, Any], where: str) -> Prompts:
     """The prompts that a file declares.
 
     Raises:
         AutopruneError: they have a wrong type, or the default names no prompt.
     """
-    texts = told.get("prompts") or {}
-    default = told.get("default_prompt_name")
+    texts = declared.get("prompts") or {}
+    default = declared.get("default_prompt_name")
     if not isinstance(texts, Mapping) or not isinstance(default, str | None):
         raise AutopruneError(
             f"task.model: {where}: {DECLARED}: prompts must be an object of strings and "

@@ -159,7 +159,7 @@ def adding_most(points: Sequence[Sequence[float]], count: int, *, beside: Sequen
 
 def _within(points: Sequence[Sequence[float]], boxes: Sequence[Sequence[float]]) -> list[bool]:
     """Whether each point lies within one of some boxes, or has no volume: then it adds nothing to them."""
-    if not points:
+    if not len(points):
         return []
     ours = np.fmax(np.asarray(points, dtype=float), 0.0)
     theirs = np.asarray(boxes, dtype=float).reshape(len(boxes), ours.shape[1])

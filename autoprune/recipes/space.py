@@ -78,7 +78,7 @@ class Space:
             yield self.resolve(lambda domain: draw.choice(domain.ends()))
 
     def check(self, build: Callable[[Recipe], object]) -> None:
-        """Builds every corner, so that a bad bound fails before the first trial.
+        """Builds every corner, or those of `corners`, so that a bad bound fails before the first trial.
 
         Raises:
             AutopruneError: `build` refused a corner; the message gives the parameter's path in the YAML.

@@ -178,7 +178,8 @@ class RecommenderTask(Task[Factorization, Recommender]):
 
         D holds the counts of interactions. If not all users and items are linked, they are raised by a share of their
         mean. Otherwise each small group without a link to the rest would have a factor of its own, the strongest of all
-        (Qin & Rohe 2013, "Regularized Spectral Clustering under the Degree-Corrected Stochastic Blockmodel").
+        (Qin & Rohe 2013, "Regularized Spectral Clustering under the Degree-Corrected Stochastic Blockmodel"). Groups
+        with a single link to the rest keep theirs.
 
         Dimensions beyond the rank of the interactions keep their random weights. Rows of users without interactions are
         set to 0, which is served as the average user: the factors have only rounding errors there, and `settle` would
@@ -214,9 +215,9 @@ class RecommenderTask(Task[Factorization, Recommender]):
         train = self.data.train
         owners, items = (positions.numpy() for positions in train.take(torch.arange(len(train))))
         size = len(train) + len(self.data.items)
-        links = scipy.sparse.coo_array((np.ones(len(items)), (owners, len(train) + items)), shape=(size, size))
-        group = connected_components(links, directed=False)[1]
-        return len(np.unique(group[owners])) <= 1
+        entries = np.ones(len(items), dtype=np.bool_), (owners, len(train) + items)
+        group = connected_components(scipy.sparse.coo_array(entries, shape=(size, size)), directed=False)[1]
+        return len(np.unique(group[: len(train)][train.counts.numpy() > 0])) <= 1
 
     def batches(self) -> Sequence[Tensor]:
         shuffled = self._trainable[torch.randperm(len(self._trainable))]

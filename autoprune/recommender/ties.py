@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -102,7 +102,7 @@ class Ordering:
         """
         top = Best(*largest(scores, min(k + 1, scores.shape[1])))
         best = Best(top.scores[:, :k], top.rows[:, :k])
-        if len(queries) != 1 or self._may_tie(queries, top.scores):
+        if k and (len(queries) != 1 or self._may_tie(queries, top.scores)):
             doubts = self.doubts(queries)[:, None]
             with np.errstate(invalid="ignore"):  # two hidden rows differ by nan, which counts as no tie
                 may_tie = (top.scores[:, :-1] - top.scores[:, 1:] <= doubts).any(1)
@@ -111,11 +111,9 @@ class Ordering:
             is_closed = top.scores[:, -1] < thresholds[:, 0]
             where = namespace(may_tie).where
             (closed,), (unsure,) = where(may_tie & is_closed), where(may_tie & ~is_closed)
-            if len(closed):
-                self._settle(best, queries, top.scores[closed], top.rows[closed], closed, thresholds[closed], rows)
-            step = max(SETTLED_SCORES // scores.shape[1], 1)
-            for start in range(0, len(unsure), step):
-                block = unsure[start : start + step]
+            for block in _blocks(closed, max(SETTLED_SCORES // (k + 1), 1)):
+                self._settle(best, queries, top.scores[block], top.rows[block], block, thresholds[block], rows)
+            for block in _blocks(unsure, max(SETTLED_SCORES // scores.shape[1], 1)):
                 self._settle(best, queries, scores[block], None, block, thresholds[block], rows)
         return best if rows is None else Best(best.scores, gathered(rows, best.rows))
 
@@ -182,3 +180,9 @@ class Ordering:
             for block in (slice(start, start + step) for start in range(0, max(len(rows), 1), step))
         ]
         return namespace(queries).concatenate(blocks)
+
+
+def _blocks(positions: Array, step: int) -> Iterator[Array]:
+    """Positions in blocks of at most `step`; none if there are none."""
+    for start in range(0, len(positions), step):
+        yield positions[start : start + step]

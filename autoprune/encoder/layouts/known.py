@@ -25,7 +25,6 @@ LAYOUTS: dict[str, Layout] = {
 AS_BERT = ("bert", "electra", "distilbert", "roberta", "xlm-roberta", "camembert")
 """The types that are written as one of three types, whichever of these they are."""
 
-
 DISENTANGLED = "its scores compare contents with distances, which autoprune cannot write as a graph"
 BEYOND = {
     **dict.fromkeys(("deberta", "deberta-v2"), DISENTANGLED),
