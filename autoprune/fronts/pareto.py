@@ -140,8 +140,8 @@ def adding_most(points: Sequence[Sequence[float]], count: int, *, beside: Sequen
     """
     taken, chosen = [list(point) for point in beside], list[int]()
     covered = volume(taken)
-    open_points = [at for at, is_within in enumerate(_within(points, taken)) if not is_within]
-    queue = [(-(volume([*taken, points[at]]) - covered), at) for at in open_points]
+    is_within = _within(points, taken)
+    queue = [(-(volume([*taken, point]) - covered), at) for at, point in enumerate(points) if not is_within[at]]
     heapq.heapify(queue)
     while queue and len(chosen) < count:
         added = volume([*taken, points[queue[0][1]]]) - covered
