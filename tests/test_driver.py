@@ -21,12 +21,14 @@ import torch
 from made_looks import LastFirst
 from rich.console import Console
 
+from autoprune.artifacts import artifact
 from autoprune.config.compose import compose_config
 from autoprune.config.sections import sections
 from autoprune.deadline import Deadline
 from autoprune.errors import AutopruneError, Diverged, Failed
 from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.measure.judge import Judge
+from autoprune.recipes import fit
 from autoprune.recipes.store import Store
 from autoprune.recommender.task import RecommenderTask
 from autoprune.record.archive import Archive, Candidate
@@ -37,6 +39,7 @@ from autoprune.record.record import Record
 from autoprune.steps.quantize import Quantize
 from autoprune.study import making
 from autoprune.study.budget import Budget
+from autoprune.study.evaluation import candidates
 from autoprune.study.evaluation.loaded import timed
 from autoprune.study.executors.executor import Executor, FreshProcess, Serial
 from autoprune.study.executors.forked import can_fork
@@ -694,6 +697,37 @@ def test_out_of_time_before_the_dense_model_is_finished(
         Record(tmp_path / "s")
     monkeypatch.undo()
     assert outcome(search(planted, tmp_path, Serial(), "study.looks=0")) == outcome(serial)[:3]
+
+
+def test_a_dense_model_that_takes_long_is_ended_for_this_study_alone(
+    planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, notes = tmp_path / "runs", list[str]()
+    settings = ["task.training.epochs=20", "task.training.evaluate_every=1", "task.training.patience=2"]
+    settings += ["task.noise=1", "task.temperature=0.5", "task.training.learning_rate=0.01", "task.training.warmup=5"]
+    whole = search(planted, tmp_path / "whole", Serial(), *settings)
+    shorter = search(planted, tmp_path / "shorter", Serial(), "task.training.epochs=2", *settings[1:])
+    with monkeypatch.context() as patch:
+        patch.setattr(candidates, "DENSE", 1e-9)
+        patch.setattr(fit, "LITTLE", 1e9)
+        limited = "study.minutes=600"
+        ended = search(planted, runs, Serial(), *settings, limited, watch=Watching(note=notes.append))
+        assert ended.baseline.candidate.ended == 2
+        unlimited = search(planted, runs, Serial(), *settings, "study.name=unlimited")
+    assert outcome(ended) == outcome(shorter)
+    assert looked(ended) == looked(shorter)
+    assert [note for note in notes if "The training of the dense model is ended after 2 epochs" in note]
+    file = io.StringIO()
+    print_front(Console(file=file, width=200), Front(ended))
+    assert "was ended after epoch 2" in file.getvalue()
+
+    assert (unlimited.baseline.candidate.ended, unlimited.ended) == (0, "")
+    assert outcome(unlimited) == outcome(whole), "it went on with the same training"
+    shutil.rmtree(runs / STORE)
+    shutil.rmtree(ended.folder / "artifacts")
+    again = search(planted, runs, Serial(), *settings)
+    assert outcome(again) == outcome(shorter)
+    assert artifact.read(again.folder / "artifacts" / again.baseline.candidate.key, whole=True).tensors
 
 
 def test_without_looks_and_trials_presets_alone_are_measured(serial: Record, planted: Path, tmp_path: Path) -> None:

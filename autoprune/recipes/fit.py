@@ -26,6 +26,24 @@ SAVE_EVERY_S = 30.0
 TELL_EVERY_S = 5.0
 """Seconds between progress messages within a long epoch."""
 
+LITTLE = 0.01
+"""The training of a dense model has become slow if `patience` validations in a row raised quality by less than this
+share."""
+
+
+class Ended(Exception):
+    """The training of a dense model was ended although it still improved, see `Fit.run`; a checkpoint is kept.
+
+    Attributes:
+        epochs: after which it was ended.
+        gain: share by which the last `patience` validations raised quality.
+        quality: the best on validation.
+    """
+
+    def __init__(self, *, epochs: int, gain: float, quality: float) -> None:
+        super().__init__(f"ended after {epochs} epochs")
+        self.epochs, self.gain, self.quality = epochs, gain, quality
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -86,6 +104,7 @@ class Fit:
         self._optimizer = torch.optim.Adam(model.parameters(), lr=self._rate, fused=True)
         # best: the state with the best validation quality so far, the initial one included
         self._best: dict[str, Any] = {"quality": -math.inf, "epoch": 0, "model": {}}
+        self._best_by_epoch: dict[int, float] = {}  # the best quality after each validation
         self._epochs, self._updates, self._finished = 0, 0, False
         self._random: list[torch.Tensor] = []  # state of the generators within the epoch
         self._loss, self._pace, self._has_warned = math.nan, Pace(), False
@@ -98,6 +117,8 @@ class Fit:
 
         Raises:
             OutOfTime: the context's time is over; a checkpoint was saved, if the run keeps any.
+            Ended: the run validates, has taken as long as it should (`Context.enough`) and has become slow. A
+                checkpoint was saved; one more call with as many epochs as were trained makes the best model of these.
             Diverged: the loss is not finite, or validation quality never was.
         """
         self._model.train()
@@ -109,6 +130,7 @@ class Fit:
         while not self._finished:
             if self._run.validate and not self._updates and self._epochs % self._validate_every == 0:
                 self._validate()
+                self._end_if_slow()
             stalled = self._run.validate and not self._fewest_epochs
             self._finished = stalled or self._epochs >= self._run.epochs
             if not self._finished:
@@ -139,7 +161,17 @@ class Fit:
         if quality > self._best["quality"]:
             state = copy.deepcopy(self._model.state_dict())
             self._best = {"quality": quality, "epoch": self._epochs, "model": state}
+        self._best_by_epoch[self._epochs] = self._best["quality"]
         self._report_progress(always=True)
+
+    def _end_if_slow(self) -> None:
+        """Ends a training that has taken as long as it should, if the last validations brought little."""
+        best, back = list(self._best_by_epoch.values()), self._settings.patience + 1
+        if self._context.enough.left > 0 or not self._fewest_epochs or len(best) < back:
+            return
+        if best[-1] < (1 + LITTLE) * best[-back]:
+            self._save_if_due(always=True)
+            raise Ended(epochs=self._epochs, gain=best[-1] / best[-back] - 1, quality=best[-1])
 
     def _train_epoch(self) -> None:
         """Trains the rest of an epoch."""
@@ -194,6 +226,7 @@ class Fit:
         self._model.load_state_dict(checkpoint["model"])
         self._epochs, self._finished, self._best = (checkpoint[name] for name in ("epochs", "finished", "best"))
         self._seconds_before = checkpoint.get("seconds", 0.0)
+        self._best_by_epoch = dict(checkpoint.get("best_by_epoch", {}))  # older versions did not keep it
         if not self._run.validate:
             self._finished = self._epochs >= self._run.epochs  # a shorter training may have ended here
         if not self._finished:
@@ -210,6 +243,7 @@ class Fit:
                 state["best"] = {**self._best, "model": {}}
             else:
                 state |= {"best": self._best, "optimizer": self._optimizer.state_dict(), "updates": self._updates}
+                state["best_by_epoch"] = self._best_by_epoch
                 state["random"] = _random(self._context.device) if self._updates else []
             self._run.save(state)
             self._saved_at = time.monotonic()

@@ -78,6 +78,17 @@ class Record:
         return unfinished.text(self.archive.candidates, command=self._search(*overrides, name=self.name))
 
     @property
+    def ended(self) -> str:
+        """That the training of the dense model was ended early, if it was; otherwise empty."""
+        if self.archive.baseline is None or not self.archive.baseline.ended:
+            return ""
+        return (
+            f"The training of the dense model was ended after epoch {self.archive.baseline.ended}, to leave time for "
+            "the search, although quality still rose slowly. A search under another study.name, with more "
+            "study.minutes, continues it."
+        )
+
+    @property
     def failed(self) -> str:
         """How many recipes failed when they were made, and why; empty if none did."""
         return Failures(self.folder / FAILED).text(self.archive.candidates)

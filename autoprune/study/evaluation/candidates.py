@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -14,6 +15,9 @@ from autoprune.record.failures import FAILED, Failure, Failures
 from autoprune.study.request import Request, Retiming, Rival, timings
 from autoprune.study.session import Session
 from autoprune.study.teams.team import MEASURING
+
+DENSE = 0.4
+"""The share of study.minutes that training the dense model may take before it is ended once it has become slow."""
 
 NAMED = 2
 """At most so many of the candidates that are made at the same time are named in messages."""
@@ -175,6 +179,7 @@ class Candidates:
 
     def _request(self, recipe: Mapping[str, Any], *, name: str, rivals: tuple[Rival, ...] = ()) -> Request:
         number = int(name != BASELINE)  # any number but 0: its own is assigned when it is archived
+        enough = math.inf if self._archive.baseline else self._budget.share(DENSE).left
         return Request(
             recipe=recipe,
             name=name,
@@ -184,6 +189,7 @@ class Candidates:
             timed=timings(self._archive.candidates.values()),
             rivals=rivals,
             seconds=self._budget.seconds,
+            enough=enough,
         )
 
     def _rivals(self) -> tuple[Rival, ...]:

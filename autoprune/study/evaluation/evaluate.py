@@ -20,6 +20,9 @@ from autoprune.machine import THREADS, give_back_memory, machine
 from autoprune.measure.judge import Judge, Judged
 from autoprune.measure.measurement import SEARCH, WHOLE, Latency, Measurement
 from autoprune.measure.timing import on_threads
+from autoprune.models.context import Context
+from autoprune.models.model import Model
+from autoprune.recipes.fit import Ended
 from autoprune.recipes.recipe import Plan
 from autoprune.recipes.stages import run
 from autoprune.record.archive import TRIAL, Candidate
@@ -86,6 +89,7 @@ class Evaluator(Looker):
             measurements=(measurement,),
             seconds=round(trained_before + time.monotonic() - start, 3),
             training=round(training, 3),
+            ended=0 if request.baseline else self._ended_after,
         )
 
     def restore(self, request: Request) -> None:
@@ -174,13 +178,27 @@ class Evaluator(Looker):
     def _load(self, folder: Path) -> Loaded:
         return load(folder, device=self.device, pause=self._pause)
 
+    def _made(self, plan: Plan, context: Context) -> Model:
+        """Makes a plan's model; notes it if the training of the dense model is ended for lack of time."""
+        try:
+            return run(plan, self.task, context, trainer=self.trainer, store=self.store)
+        except Ended as ended:
+            self._note(
+                f"The training of the dense model is ended after {ended.epochs} epochs to leave time for the search: "
+                f"{self.task.metric} is {ended.quality:.4f} on validation, and the last {self.task.training.patience} "
+                f"validations raised it by {100 * ended.gain:.1f} %. With more study.minutes it is trained further."
+            )
+            self._end_training(ended.epochs)
+            return run(plan, self.task, context, trainer=self.trainer, store=self.store)
+
     def _save(self, request: Request, plan: Plan) -> Path:
         """Makes a plan's model, saves it as an artifact, and returns the artifact's folder."""
         artifacts, parent = self.definition.artifacts, request.baseline
-        context = dataclasses.replace(self.context, seed=request.seed, deadline=self._deadline)
+        enough = Deadline.after(request.enough)
+        context = dataclasses.replace(self.context, seed=request.seed, deadline=self._deadline, enough=enough)
         # Candidates may be made several at a time, on one thread each; one made alone must come out the same.
         with on_threads(THREADS) if parent else nullcontext():
-            model = run(plan, self.task, context, trainer=self.trainer, store=self.store)
+            model = self._made(plan, context)
             parts = self.task.parts(model, plan.runtime)
         provenance = {
             "task": self.task.name,

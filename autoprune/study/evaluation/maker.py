@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from autoprune.recipes.recipe import Plan, keys_of, plan
 from autoprune.recipes.stages import dense_key
 from autoprune.recipes.store import Store
 from autoprune.recipes.train import Trainer
+from autoprune.record.archive import Archive
 from autoprune.record.folder import STORE
 from autoprune.study.definition import Definition
 from autoprune.study.evaluation.task_worker import TaskWorker
@@ -45,6 +47,7 @@ class Maker(TaskWorker):
     ) -> None:
         super().__init__(definition, task, working=working)
         self._note = note
+        self._ended: int | None = None  # None until the baseline is archived
 
     @cached_property
     def context(self) -> Context:
@@ -55,12 +58,35 @@ class Maker(TaskWorker):
         """
         return self.task.context(seed=self.definition.seed, device=self.device)
 
-    @cached_property
+    @property
     def trainer(self) -> Trainer:
-        """Trains models with the task's settings."""
+        """Trains models with the task's settings; if the dense model's training was ended early, so are all others."""
+        settings = self.task.training
+        if ended := self._ended_after:
+            settings = dataclasses.replace(settings, epochs=ended)
         return Trainer(
-            self.task.training, report=lambda message: self._working(message), note=lambda message: self._note(message)
+            settings, report=lambda message: self._working(message), note=lambda message: self._note(message)
         )
+
+    @property
+    def _ended_after(self) -> int:
+        """Epochs after which the training of this study's dense model was ended early; 0 if it was not."""
+        if self._ended is None:
+            baseline = Archive(self.definition.folder / "archive.jsonl").baseline
+            if baseline is None:
+                return 0
+            self._ended = baseline.ended
+        return self._ended
+
+    def _end_training(self, epochs: int) -> None:
+        """Notes that the dense model's training was ended, and keeps what it has reached as this study's dense model.
+
+        Another study, or a search that begins anew, goes on from there.
+        """
+        reached = self.store.load(self._dense_key)
+        self._ended = epochs
+        if reached is not None:
+            self.store.save(self._dense_key, reached)
 
     def alone(self) -> None:
         super().alone()
