@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import nullcontext
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from autoprune.recipes import fit
 from autoprune.recipes.store import Store
 from autoprune.recommender.task import RecommenderTask
 from autoprune.record.archive import Archive, Candidate
+from autoprune.record.cut_short import CUT_SHORT
 from autoprune.record.failures import FAILED, Failures
 from autoprune.record.folder import STORE
 from autoprune.record.looks import CLOSER_LOOKS, LOOKS, Look, Looks
@@ -40,6 +42,7 @@ from autoprune.steps.quantize import Quantize
 from autoprune.study import making
 from autoprune.study.budget import Budget
 from autoprune.study.evaluation import candidates
+from autoprune.study.evaluation.evaluate import Evaluator
 from autoprune.study.evaluation.loaded import timed
 from autoprune.study.executors.executor import Executor, FreshProcess, Serial
 from autoprune.study.executors.forked import can_fork
@@ -683,6 +686,19 @@ def test_training_that_there_was_no_time_for_is_gone_on_with(
     assert not whole.unfinished
 
 
+def test_what_cannot_be_trained_in_time_is_not_begun(
+    serial: Record, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Evaluator, "epoch_seconds", 3600.0)  # of two epochs that the space allows, eight recipes
+    record = search(planted, tmp_path, None, "study.minutes=600", "study.trials=6", space=TRAINED)
+    assert "nothing was trained: the first 8 recipes would take about " in record.unfinished
+    assert "training was not begun" not in record.unfinished
+    assert [one[1:] for one in outcome(record)] == [one[1:] for one in outcome(serial)]
+    record = search(planted, tmp_path, None, "study.trials=6", space=TRAINED)
+    assert not record.unfinished
+    assert any(look.epochs for look in Looks(record.folder / LOOKS).found.values()), "without a limit it is"
+
+
 def test_out_of_time_before_the_dense_model_is_finished(
     serial: Record, planted: Path, tmp_path: Path, late: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -699,35 +715,83 @@ def test_out_of_time_before_the_dense_model_is_finished(
     assert outcome(search(planted, tmp_path, Serial(), "study.looks=0")) == outcome(serial)[:3]
 
 
-def test_a_dense_model_that_takes_long_is_ended_for_this_study_alone(
-    planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs, notes = tmp_path / "runs", list[str]()
-    settings = ["task.training.epochs=20", "task.training.evaluate_every=1", "task.training.patience=2"]
-    settings += ["task.noise=1", "task.temperature=0.5", "task.training.learning_rate=0.01", "task.training.warmup=5"]
-    whole = search(planted, tmp_path / "whole", Serial(), *settings)
-    shorter = search(planted, tmp_path / "shorter", Serial(), "task.training.epochs=2", *settings[1:])
+EARLY = ["task.training.epochs=20", "task.training.evaluate_every=1", "task.training.patience=2"]
+EARLY += ["task.noise=1", "task.temperature=0.5", "task.training.learning_rate=0.01", "task.training.warmup=5"]
+"""A dense model that still improves after two epochs."""
+
+
+@pytest.fixture
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every training that has a time limit is cut short as soon as it can be."""
     with monkeypatch.context() as patch:
         patch.setattr(candidates, "DENSE", 1e-9)
         patch.setattr(fit, "LITTLE", 1e9)
-        limited = "study.minutes=600"
-        ended = search(planted, runs, Serial(), *settings, limited, watch=Watching(note=notes.append))
-        assert ended.baseline.candidate.ended == 2
-        unlimited = search(planted, runs, Serial(), *settings, "study.name=unlimited")
-    assert outcome(ended) == outcome(shorter)
-    assert looked(ended) == looked(shorter)
-    assert [note for note in notes if "The training of the dense model is ended after 2 epochs" in note]
-    file = io.StringIO()
-    print_front(Console(file=file, width=200), Front(ended))
-    assert "was ended after epoch 2" in file.getvalue()
+        yield
 
-    assert (unlimited.baseline.candidate.ended, unlimited.ended) == (0, "")
-    assert outcome(unlimited) == outcome(whole), "it went on with the same training"
+
+@pytest.fixture(scope="module")
+def after_two_epochs(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Record:
+    return search(planted, tmp_path_factory.mktemp("two"), Serial(), *EARLY, "task.training.epochs=2")
+
+
+@pytest.mark.usefixtures("in_a_hurry")
+def test_a_dense_model_that_takes_long_is_cut_short_for_this_study_alone(
+    after_two_epochs: Record, planted: Path, tmp_path: Path
+) -> None:
+    runs, notes = tmp_path / "runs", list[str]()
+    whole = search(planted, tmp_path / "whole", Serial(), *EARLY)
+    record = search(planted, runs, Serial(), *EARLY, "study.minutes=600", watch=Watching(note=notes.append))
+    unlimited = search(planted, runs, Serial(), *EARLY, "study.name=unlimited")
+    assert (outcome(record), looked(record)) == (outcome(after_two_epochs), looked(after_two_epochs))
+    assert [note for note in notes if "Training the dense model is cut short after 2 epochs" in note]
+    file = io.StringIO()
+    print_front(Console(file=file, width=200), Front(record))
+    assert "was cut short after epoch 2" in file.getvalue()
+    assert (outcome(unlimited), unlimited.cut_short) == (outcome(whole), ""), "it went on with the same training"
+
     shutil.rmtree(runs / STORE)
-    shutil.rmtree(ended.folder / "artifacts")
-    again = search(planted, runs, Serial(), *settings)
-    assert outcome(again) == outcome(shorter)
-    assert artifact.read(again.folder / "artifacts" / again.baseline.candidate.key, whole=True).tensors
+    shutil.rmtree(record.folder / "artifacts")
+    again = search(planted, runs, Serial(), *EARLY)
+    assert outcome(again) == outcome(after_two_epochs)
+    made_again = [artifact.read(one.folder / "artifacts" / one.baseline.candidate.key) for one in (again, record)]
+    assert made_again[0].tensors.keys() == made_again[1].tensors.keys()
+
+
+@pytest.mark.usefixtures("in_a_hurry")
+@pytest.mark.parametrize("copies", [True, False], ids=["copies", "fresh processes"])
+def test_all_processes_know_that_the_dense_model_was_cut_short(
+    copies: bool, after_two_epochs: Record, planted: Path, tmp_path: Path
+) -> None:
+    words = [*EARLY, "study.minutes=600", *["study.workers=2"] * copies]
+    with nullcontext() if copies else FreshProcess() as executor:
+        record = search(planted, tmp_path, executor, *words)
+    assert (outcome(record), looked(record)) == (outcome(after_two_epochs), looked(after_two_epochs))
+
+
+@pytest.mark.usefixtures("in_a_hurry")
+def test_a_search_killed_after_its_training_was_cut_short_goes_on_with_it(
+    after_two_epochs: Record, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*EARLY, "study.minutes=600"]
+    with monkeypatch.context() as patch:
+        patch.setattr(artifact, "save", raising(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            search(planted, tmp_path, Serial(), *words)
+    assert (tmp_path / "s" / CUT_SHORT).exists()
+    other = search(planted, tmp_path, Serial(), *words, "task.dim=4")
+    assert other.cut_short, "a study without measurements is replaced, and its training is another one"
+    shutil.rmtree(tmp_path / "s")
+    assert outcome(search(planted, tmp_path, Serial(), *words)) == outcome(after_two_epochs)
+    (tmp_path / "s" / CUT_SHORT).write_text("{}")
+    with pytest.raises(AutopruneError, match=f"{CUT_SHORT}: it must say after how many epochs training was cut short"):
+        search(planted, tmp_path, Serial(), *words)
+
+
+def raising(error: type[BaseException]) -> Callable[..., Any]:
+    def instead(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return instead
 
 
 def test_without_looks_and_trials_presets_alone_are_measured(serial: Record, planted: Path, tmp_path: Path) -> None:

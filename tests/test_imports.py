@@ -58,7 +58,7 @@ ROOMS = {
     "module": "lookup tables served own source declared epoch together model config task make",
     "recipes": "schedule pace domain nodes space store recipe prefixes fit train stages",
     "measure": "measurement student reading timing judge",
-    "record": "storage journal archive looks failures folder point unfinished record",
+    "record": "storage journal archive looks failures cut_short folder point unfinished record",
     "fronts": "requirements profiles pareto shrinkage promises pool letters infeasible fall optimism obstacles "
     "limits front",
     "config": "settings hydra_state arguments entries chosen errors sections compose",

@@ -16,7 +16,7 @@ from autoprune.errors import AutopruneError, Diverged
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.recipes import fit, pace
-from autoprune.recipes.fit import Ended
+from autoprune.recipes.fit import CutShort
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.schedule import one_shot
 from autoprune.recipes.stages import run
@@ -245,21 +245,21 @@ LATE = Deadline.after(-1)
 """It has passed."""
 
 
-def test_a_training_that_took_long_and_became_slow_is_ended_and_made_again_bit_identically(
+def test_a_training_that_took_long_and_became_slow_is_cut_short_and_made_again_bit_identically(
     task: RecommenderTask, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fit, "LITTLE", 1.0)  # so soon as it takes less than twice the quality of the start
     settings, store = dataclasses.replace(task.training, evaluate_every=8, patience=1), Store(tmp_path)
-    with pytest.raises(Ended) as ended:
-        train_dense(task, dataclasses.replace(context, enough=LATE), trainer=Trainer(settings), store=store)
+    with pytest.raises(CutShort) as cut_short:
+        train_dense(task, dataclasses.replace(context, training_until=LATE), trainer=Trainer(settings), store=store)
     checkpoint = store.load("k")
     assert checkpoint is not None
-    assert ended.value.epochs == checkpoint["epochs"] == 2
+    assert cut_short.value.epochs == checkpoint["epochs"] == 2
     assert not checkpoint["finished"]
-    assert 0 < ended.value.gain < 1
-    assert ended.value.quality == checkpoint["best"]["quality"]
+    assert 0 < cut_short.value.gain < 1
+    assert cut_short.value.quality == checkpoint["best"]["quality"]
 
-    shorter = Trainer(dataclasses.replace(settings, epochs=ended.value.epochs))
+    shorter = Trainer(dataclasses.replace(settings, epochs=cut_short.value.epochs))
     store.save("shorter", checkpoint)
     made = train_dense(task, context, trainer=shorter, store=store, key="shorter")
     assert same(made, train_dense(task, context, trainer=shorter))
@@ -268,13 +268,13 @@ def test_a_training_that_took_long_and_became_slow_is_ended_and_made_again_bit_i
     assert not same(longer, made)
 
 
-@pytest.mark.parametrize(("little", "enough"), [(0.0, LATE), (1.0, NEVER)])
-def test_a_training_is_not_ended_while_it_improves_or_has_time(
-    little: float, enough: Deadline, task: RecommenderTask, context: Context, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("little", "until"), [(0.0, LATE), (1.0, NEVER)])
+def test_a_training_is_not_cut_short_while_it_improves_or_has_time(
+    little: float, until: Deadline, task: RecommenderTask, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fit, "LITTLE", little)
     trainer = Trainer(dataclasses.replace(task.training, evaluate_every=8, patience=1))
-    made = train_dense(task, dataclasses.replace(context, enough=enough), trainer=trainer)
+    made = train_dense(task, dataclasses.replace(context, training_until=until), trainer=trainer)
     assert same(made, train_dense(task, context, trainer=trainer))
 
 
@@ -282,16 +282,17 @@ def test_what_one_validation_brought_counts_after_a_restart_too(
     task: RecommenderTask, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fit, "LITTLE", 1e9)
-    late = dataclasses.replace(context, enough=LATE)
+    late = dataclasses.replace(context, training_until=LATE)
     trainer, store = Trainer(dataclasses.replace(task.training, evaluate_every=8, patience=2)), Store(tmp_path)
-    with pytest.raises(Ended) as at_once:
+    with pytest.raises(CutShort) as at_once:
         train_dense(task, late, trainer=trainer)
     for checks in (2, 4, 6):
         with pytest.raises(OutOfTime):
             train_dense(task, dataclasses.replace(late, deadline=Checks(checks)), trainer=trainer, store=store)
-    with pytest.raises(Ended) as with_stops:
+    with pytest.raises(CutShort) as with_stops:
         train_dense(task, late, trainer=trainer, store=store)
-    assert vars(with_stops.value) == vars(at_once.value)
+    for value in ("epochs", "gain", "quality"):
+        assert getattr(with_stops.value, value) == getattr(at_once.value, value)
 
 
 @pytest.mark.parametrize("seconds", [0.01, 1e6])

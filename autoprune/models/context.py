@@ -34,7 +34,7 @@ class Context:
             empty if importance depends on tables only.
         whole: the same inputs in full length, to measure a single model.
         deadline: when the run must stop.
-        enough: from when on the training of a dense model is ended once it has become slow.
+        training_until: from then on, the training of a dense model is cut short once it has become slow.
         start: the model at the beginning of the current stage; None if the stage trains it.
         known: results that were computed of models under this context, or under one derived from it.
     """
@@ -47,7 +47,7 @@ class Context:
     calibration: Sequence[Any] = ()
     whole: Sequence[Any] = ()
     deadline: Deadline = NEVER
-    enough: Deadline = NEVER
+    training_until: Deadline = NEVER
     start: Content | None = field(default=None, compare=False, repr=False)
     known: Remembered = field(default_factory=Remembered, compare=False, repr=False)
     _content: list[bytes] = field(default_factory=list, init=False, compare=False, repr=False)

@@ -31,18 +31,19 @@ LITTLE = 0.01
 share."""
 
 
-class Ended(Exception):
-    """The training of a dense model was ended although it still improved, see `Fit.run`; a checkpoint is kept.
+class CutShort(Exception):
+    """The training of a dense model was cut short although it still improved, see `Fit.run`.
 
     Attributes:
-        epochs: after which it was ended.
+        epochs: after which it was cut short.
         gain: share by which the last `patience` validations raised quality.
         quality: the best on validation.
+        checkpoint: from which a training of `epochs` makes the best model so far, and a longer one goes on.
     """
 
-    def __init__(self, *, epochs: int, gain: float, quality: float) -> None:
-        super().__init__(f"ended after {epochs} epochs")
-        self.epochs, self.gain, self.quality = epochs, gain, quality
+    def __init__(self, *, epochs: int, gain: float, quality: float, checkpoint: dict[str, Any]) -> None:
+        super().__init__(f"cut short after {epochs} epochs")
+        self.epochs, self.gain, self.quality, self.checkpoint = epochs, gain, quality, checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +118,8 @@ class Fit:
 
         Raises:
             OutOfTime: the context's time is over; a checkpoint was saved, if the run keeps any.
-            Ended: the run validates, has taken as long as it should (`Context.enough`) and has become slow. A
-                checkpoint was saved; one more call with as many epochs as were trained makes the best model of these.
+            CutShort: the run validates, has taken as long as it should (`Context.training_until`) and has become slow;
+                a checkpoint was saved.
             Diverged: the loss is not finite, or validation quality never was.
         """
         self._model.train()
@@ -130,7 +131,7 @@ class Fit:
         while not self._finished:
             if self._run.validate and not self._updates and self._epochs % self._validate_every == 0:
                 self._validate()
-                self._end_if_slow()
+                self._cut_short_if_slow()
             stalled = self._run.validate and not self._fewest_epochs
             self._finished = stalled or self._epochs >= self._run.epochs
             if not self._finished:
@@ -164,14 +165,19 @@ class Fit:
         self._best_by_epoch[self._epochs] = self._best["quality"]
         self._report_progress(always=True)
 
-    def _end_if_slow(self) -> None:
-        """Ends a training that has taken as long as it should, if the last validations brought little."""
+    def _cut_short_if_slow(self) -> None:
+        """Cuts a training short that has taken as long as it should, if the last validations brought little.
+
+        With `decay` it goes on: its rate still falls, and it would not be the training of as many epochs.
+        """
         best, back = list(self._best_by_epoch.values()), self._settings.patience + 1
-        if self._context.enough.left > 0 or not self._fewest_epochs or len(best) < back:
+        ends_anyway = not self._fewest_epochs
+        if ends_anyway or self._settings.decay or self._context.training_until.left > 0 or len(best) < back:
             return
         if best[-1] < (1 + LITTLE) * best[-back]:
             self._save_if_due(always=True)
-            raise Ended(epochs=self._epochs, gain=best[-1] / best[-back] - 1, quality=best[-1])
+            gain = best[-1] / best[-back] - 1
+            raise CutShort(epochs=self._epochs, gain=gain, quality=best[-1], checkpoint=self._state())
 
     def _train_epoch(self) -> None:
         """Trains the rest of an epoch."""
@@ -237,18 +243,21 @@ class Fit:
         """Saves a checkpoint if one is due, and stops if the time is over; called between updates."""
         over = not self._finished and self._context.deadline.left <= 0
         if always or over or time.monotonic() - self._saved_at > SAVE_EVERY_S:
-            state = {"model": self._model.state_dict(), "epochs": self._epochs, "finished": self._finished}
-            state["seconds"] = self._seconds_before + time.monotonic() - self._began
-            if self._finished and not self._run.goes_on:  # the optimizer's state is not needed any more
-                state["best"] = {**self._best, "model": {}}
-            else:
-                state |= {"best": self._best, "optimizer": self._optimizer.state_dict(), "updates": self._updates}
-                state["best_by_epoch"] = self._best_by_epoch
-                state["random"] = _random(self._context.device) if self._updates else []
-            self._run.save(state)
+            self._run.save(self._state())
             self._saved_at = time.monotonic()
         if over:
             raise OutOfTime(self._message())
+
+    def _state(self) -> dict[str, Any]:
+        """The checkpoint of this moment; it refers to the weights."""
+        state = {"model": self._model.state_dict(), "epochs": self._epochs, "finished": self._finished}
+        state["seconds"] = self._seconds_before + time.monotonic() - self._began
+        if self._finished and not self._run.goes_on:  # the optimizer's state is not needed any more
+            return {**state, "best": {**self._best, "model": {}}}
+        state |= {"best": self._best, "optimizer": self._optimizer.state_dict(), "updates": self._updates}
+        state["best_by_epoch"] = self._best_by_epoch
+        state["random"] = _random(self._context.device) if self._updates else []
+        return state
 
     @property
     def _fewest_epochs(self) -> int:

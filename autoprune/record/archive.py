@@ -56,8 +56,6 @@ class Candidate:
         seconds: that making and measuring it took.
         training: those of them in which the dense model was trained; 0 for every other candidate. Older versions did
             not record it.
-        ended: epochs after which the training of the dense model was ended to leave time for the search; 0 if it was
-            not, and for every other candidate.
     """
 
     number: int
@@ -69,7 +67,6 @@ class Candidate:
     measurements: tuple[Measurement, ...]
     seconds: float
     training: float = 0.0
-    ended: int = 0
 
     def latest(self, purpose: str = SEARCH) -> Measurement:
         """The latest measurement for a purpose, on whatever machine."""
@@ -107,9 +104,8 @@ class Candidate:
         """The candidate as plain values."""
         measurements = [found.to_json() for found in self.measurements]
         values = {**vars(self), "measurements": measurements}
-        for only_of_baseline in ("training", "ended"):
-            if not values[only_of_baseline]:
-                del values[only_of_baseline]
+        if not self.training:
+            del values["training"]
         return {WORDS if name == "summary" else name: value for name, value in values.items()}
 
     @staticmethod

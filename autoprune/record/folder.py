@@ -17,6 +17,7 @@ from autoprune.errors import AutopruneError, doing, nearest
 from autoprune.fits import fits
 from autoprune.overrides import key_of, written
 from autoprune.record.archive import LOST
+from autoprune.record.cut_short import CUT_SHORT
 from autoprune.record.journal import whole_lines
 from autoprune.whole import whole_file
 
@@ -116,6 +117,8 @@ def open_folder(
             raise _other_definition(folder.name, earlier, current, overrides=told["overrides"], other_code=other_code)
         if recorded == content:
             return
+    else:
+        (folder / CUT_SHORT).unlink(missing_ok=True)
     with whole_file(path) as draft:
         draft.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 

@@ -15,6 +15,7 @@ from autoprune.measure.measurement import SEARCH, VERIFY, WHOLE
 from autoprune.measure.reading import FEWEST_UNITS, Reading, binding_slices, reading_name, readings
 from autoprune.overrides import key_of, written
 from autoprune.record.archive import LOST, Archive, Candidate
+from autoprune.record.cut_short import epochs_left
 from autoprune.record.failures import FAILED, Failures
 from autoprune.record.folder import read_machines, read_study, seen_from_here
 from autoprune.record.looks import CLOSER_LOOKS, LOOKS, Looks
@@ -78,14 +79,14 @@ class Record:
         return unfinished.text(self.archive.candidates, command=self._search(*overrides, name=self.name))
 
     @property
-    def ended(self) -> str:
-        """That the training of the dense model was ended early, if it was; otherwise empty."""
-        if self.archive.baseline is None or not self.archive.baseline.ended:
+    def cut_short(self) -> str:
+        """That training the dense model was cut short, if it was; otherwise empty."""
+        epochs = epochs_left(self.folder)
+        if epochs is None:
             return ""
         return (
-            f"The training of the dense model was ended after epoch {self.archive.baseline.ended}, to leave time for "
-            "the search, although quality still rose slowly. A search under another study.name, with more "
-            "study.minutes, continues it."
+            f"Training the dense model was cut short after epoch {epochs} to leave time for the search, although "
+            "quality still rose slowly. A search under another study.name, with more study.minutes, trains it further."
         )
 
     @property

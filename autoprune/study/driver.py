@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from autoprune.artifacts import artifact
-from autoprune.deadline import OutOfTime
+from autoprune.deadline import OutOfTime, clock
 from autoprune.errors import AutopruneError
 from autoprune.machine import cores
 from autoprune.record.archive import BASELINE
@@ -20,8 +20,10 @@ from autoprune.study.evaluation.candidates import Candidates
 from autoprune.study.making import Making, Recipes
 from autoprune.study.progress.telling import Coming, Telling
 from autoprune.study.sampling.choices import Choices
+from autoprune.study.sampling.cohorts import COHORT
 from autoprune.study.sampling.looking import Looking, open_search
 from autoprune.study.sampling.lookout import Lookout
+from autoprune.study.sampling.races import RUN
 from autoprune.study.sampling.refinement import MOST_LOOKS as MOST_REFINED
 from autoprune.study.sampling.refinement import Refinement
 from autoprune.study.sampling.rungs import Rungs
@@ -125,23 +127,24 @@ class Driver:
             self._making.make_presets(untrained, None)
             self._making.make_presets(presets, None)
             return
-        search = self._looking = open_search(self._session, choices, tell=self._telling.looked)
+        trains = self._config.trials != 0 and (self._config.looks == 0 or self._can_train(choices))
+        search = self._looking = open_search(self._session, choices, trains=trains, tell=self._telling.looked)
         self._scan_seconds_before = self._look_seconds
         self._scan(search, list(untrained.values()))
         self._making.make_presets(untrained, search.lookout)  # while other dense models are still being trained
         if search.scan is not None:
             if not self._dense_models_take_long:
                 self._widen(search)
-            if self._will_train(search):
+            if search.trains:
                 self._making.make_finds(search.finds, trains=True)
         self._making.make_presets(presets, search.lookout)
-        if self._config.trials == 0:
+        if not trains:
             self._scan_on(search)
             self._making.make_finds(search.finds, trains=False)
             return
-        trains = self._will_train(search) or search.scan is None
-        if not self._budget.over("training was not begun" if trains else "the best looks were not made"):
-            if search.scan is not None and self._will_train(search) and self._is_long(search.lookout):
+        undone = "training was not begun" if search.trains or search.scan is None else "the best looks were not made"
+        if not self._budget.over(undone):
+            if search.scan is not None and search.trains and self._is_long(search.lookout):
                 with self._staff.alone(), self._team.alone(MEASURING, until=self._budget.ending) as claimed:
                     if claimed:
                         self._archive.refresh()
@@ -212,7 +215,7 @@ class Driver:
         refines = choices.recodes and most_looks > 0 and self._config.sampler != RANDOM
         share = TRAINED if refines else 1.0
         baseline = self._archive.baseline
-        if self._will_train(search) or scan is None:
+        if search.trains or scan is None:
             self._staff.hire(baseline.seconds if baseline else 0.0)
         self._widen(search)
         self._telling.stage = "training"
@@ -253,11 +256,19 @@ class Driver:
 
     def _share_of_scan(self, search: Looking) -> float:
         """The share of the time left that the scan may take."""
-        return SCANNED if self._will_train(search) else SCANNED_ALONE
+        return SCANNED if search.trains else SCANNED_ALONE
 
-    def _will_train(self, search: Looking) -> bool:
-        """Whether something is trained after the scan, if time remains."""
-        return self._config.trials != 0 and search.trains
+    def _can_train(self, choices: Choices) -> bool:
+        """Whether a first cohort can be trained in the time left after the dense model; if not, the search says so.
+
+        Recipes are trained on one thread each, the dense model on all.
+        """
+        epochs = COHORT * RUN * self._epochs(choices.most_trained)
+        seconds = epochs * self._session.evaluator.epoch_seconds * cores() / self._staff.most
+        if seconds <= (1 - SCANNED) * self._budget.seconds:
+            return True
+        self._budget.undone.append(f"nothing was trained: the first {COHORT} recipes would take about {clock(seconds)}")
+        return False
 
     def _is_long(self, lookout: Lookout) -> bool:
         """Whether the search takes so long that the likely picks are verified before anything is trained."""
@@ -266,7 +277,7 @@ class Driver:
     def _coming(self, stage: str) -> Coming:
         """What is still to be done from this stage on."""
         search = self._looking
-        trains = search is not None and self._will_train(search)
+        trains = search is not None and search.trains
         unscanned = search is not None and search.scan is None
         return Coming(self._making.coming(stage, trains=trains), (trains or unscanned) and not self._training_is_over)
 

@@ -46,7 +46,7 @@ class Request:
         timed: known latencies, which need not be timed again.
         rivals: candidates that may beat it before it is fully measured.
         seconds: that it may take from its start.
-        enough: seconds from its start after which the training of the dense model is ended once it has become slow.
+        training_seconds: from its start, after which the training of the dense model is cut short once it is slow.
     """
 
     recipe: Mapping[str, Any]
@@ -57,7 +57,7 @@ class Request:
     timed: Timings = field(default_factory=dict)
     rivals: tuple[Rival, ...] = ()
     seconds: float = math.inf
-    enough: float = math.inf
+    training_seconds: float = math.inf
 
 
 @dataclass(frozen=True, kw_only=True)

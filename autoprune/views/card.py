@@ -250,8 +250,8 @@ def _caveats(front: Front, point: Point, losses: Sequence[str]) -> str:
         same = "" if losses else "This folder gives the same answers as the measured artifact. "
         lines.append(f"{same}Sizes and latencies are those of autoprune's own artifact, not of {front.format}.")
     lines += losses
-    if record.ended:
-        lines.append(record.ended)
+    if record.cut_short:
+        lines.append(record.cut_short)
     if point.number and not telling(point.known["quality"]):
         lines.append("The uncertainty of its quality is unknown: it has no interval, or one that is too wide.")
     if not lines:

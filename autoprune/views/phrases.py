@@ -229,12 +229,12 @@ def alone(front: Front) -> str:
 
 
 def notes(front: Front) -> list[str]:
-    """Caveats of a front: idle requirements, luck, what is not verified, an ended training, failures, unfinished work.
+    """Caveats of a front: idle requirements, luck, what is not verified, failures, what was cut short or not finished.
 
     `Front.explain_empty` explains an empty front; its notes are the last three.
     """
     if not len(front):
-        return [line for line in (front.record.ended, front.record.failed, front.record.unfinished) if line]
+        return [line for line in (front.record.cut_short, front.record.failed, front.record.unfinished) if line]
     lines = [
         alone(front),
         *idle(front),
@@ -242,7 +242,7 @@ def notes(front: Front) -> list[str]:
         unverified(front) or judged_before(front) or thinly_timed(front),
         judged_apart(front),
         timed_under_load(front),
-        front.record.ended,
+        front.record.cut_short,
         front.record.failed,
         front.record.unfinished,
     ]

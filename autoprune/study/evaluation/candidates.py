@@ -17,7 +17,8 @@ from autoprune.study.session import Session
 from autoprune.study.teams.team import MEASURING
 
 DENSE = 0.4
-"""The share of study.minutes that training the dense model may take before it is ended once it has become slow."""
+"""The share of the time left after which training the dense model is cut short once it has become slow; every run has
+as many minutes again."""
 
 NAMED = 2
 """At most so many of the candidates that are made at the same time are named in messages."""
@@ -179,7 +180,6 @@ class Candidates:
 
     def _request(self, recipe: Mapping[str, Any], *, name: str, rivals: tuple[Rival, ...] = ()) -> Request:
         number = int(name != BASELINE)  # any number but 0: its own is assigned when it is archived
-        enough = math.inf if self._archive.baseline else self._budget.share(DENSE).left
         return Request(
             recipe=recipe,
             name=name,
@@ -189,7 +189,7 @@ class Candidates:
             timed=timings(self._archive.candidates.values()),
             rivals=rivals,
             seconds=self._budget.seconds,
-            enough=enough,
+            training_seconds=math.inf if number else self._budget.share(DENSE).left,
         )
 
     def _rivals(self) -> tuple[Rival, ...]:

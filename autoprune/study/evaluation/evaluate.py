@@ -22,10 +22,11 @@ from autoprune.measure.measurement import SEARCH, WHOLE, Latency, Measurement
 from autoprune.measure.timing import on_threads
 from autoprune.models.context import Context
 from autoprune.models.model import Model
-from autoprune.recipes.fit import Ended
+from autoprune.recipes.fit import CutShort
 from autoprune.recipes.recipe import Plan
 from autoprune.recipes.stages import run
 from autoprune.record.archive import TRIAL, Candidate
+from autoprune.record.cut_short import keep_epochs
 from autoprune.study.evaluation.loaded import Loaded, load, timed
 from autoprune.study.evaluation.looker import Looker
 from autoprune.study.evaluation.provenance import versions
@@ -89,7 +90,6 @@ class Evaluator(Looker):
             measurements=(measurement,),
             seconds=round(trained_before + time.monotonic() - start, 3),
             training=round(training, 3),
-            ended=0 if request.baseline else self._ended_after,
         )
 
     def restore(self, request: Request) -> None:
@@ -179,23 +179,25 @@ class Evaluator(Looker):
         return load(folder, device=self.device, pause=self._pause)
 
     def _made(self, plan: Plan, context: Context) -> Model:
-        """Makes a plan's model; notes it if the training of the dense model is ended for lack of time."""
+        """Makes a plan's model, with what the dense model has reached if its training is cut short."""
         try:
             return run(plan, self.task, context, trainer=self.trainer, store=self.store)
-        except Ended as ended:
-            self._note(
-                f"The training of the dense model is ended after {ended.epochs} epochs to leave time for the search: "
-                f"{self.task.metric} is {ended.quality:.4f} on validation, and the last {self.task.training.patience} "
-                f"validations raised it by {100 * ended.gain:.1f} %. With more study.minutes it is trained further."
-            )
-            self._end_training(ended.epochs)
-            return run(plan, self.task, context, trainer=self.trainer, store=self.store)
+        except CutShort as stopped:
+            cut_short = stopped.with_traceback(None)  # which holds the training's memory
+        self._note(
+            f"Training the dense model is cut short after {cut_short.epochs} epochs to leave time for the search: "
+            f"{self.task.metric} is {cut_short.quality:.4f} on validation, of which the last "
+            f"{self.task.training.patience} validations brought {100 * cut_short.gain:.1f} %."
+        )
+        if keep_epochs(self.definition.folder, cut_short.epochs) == cut_short.epochs:
+            self.store.save(self._dense_key, cut_short.checkpoint)
+        return run(plan, self.task, context, trainer=self.trainer, store=self.store)
 
     def _save(self, request: Request, plan: Plan) -> Path:
         """Makes a plan's model, saves it as an artifact, and returns the artifact's folder."""
         artifacts, parent = self.definition.artifacts, request.baseline
-        enough = Deadline.after(request.enough)
-        context = dataclasses.replace(self.context, seed=request.seed, deadline=self._deadline, enough=enough)
+        until = Deadline.after(request.training_seconds)
+        context = dataclasses.replace(self.context, seed=request.seed, deadline=self._deadline, training_until=until)
         # Candidates may be made several at a time, on one thread each; one made alone must come out the same.
         with on_threads(THREADS) if parent else nullcontext():
             model = self._made(plan, context)

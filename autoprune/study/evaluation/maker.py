@@ -17,7 +17,7 @@ from autoprune.recipes.recipe import Plan, keys_of, plan
 from autoprune.recipes.stages import dense_key
 from autoprune.recipes.store import Store
 from autoprune.recipes.train import Trainer
-from autoprune.record.archive import Archive
+from autoprune.record.cut_short import CUT_SHORT, epochs_left
 from autoprune.record.folder import STORE
 from autoprune.study.definition import Definition
 from autoprune.study.evaluation.task_worker import TaskWorker
@@ -47,7 +47,6 @@ class Maker(TaskWorker):
     ) -> None:
         super().__init__(definition, task, working=working)
         self._note = note
-        self._ended: int | None = None  # None until the baseline is archived
 
     @cached_property
     def context(self) -> Context:
@@ -60,33 +59,16 @@ class Maker(TaskWorker):
 
     @property
     def trainer(self) -> Trainer:
-        """Trains models with the task's settings; if the dense model's training was ended early, so are all others."""
-        settings = self.task.training
-        if ended := self._ended_after:
-            settings = dataclasses.replace(settings, epochs=ended)
-        return Trainer(
-            settings, report=lambda message: self._working(message), note=lambda message: self._note(message)
-        )
+        """Trains models with the task's settings; if the dense model's training was cut short, all others are so too.
 
-    @property
-    def _ended_after(self) -> int:
-        """Epochs after which the training of this study's dense model was ended early; 0 if it was not."""
-        if self._ended is None:
-            baseline = Archive(self.definition.folder / "archive.jsonl").baseline
-            if baseline is None:
-                return 0
-            self._ended = baseline.ended
-        return self._ended
-
-    def _end_training(self, epochs: int) -> None:
-        """Notes that the dense model's training was ended, and keeps what it has reached as this study's dense model.
-
-        Another study, or a search that begins anew, goes on from there.
+        It is then a training of fewer epochs: it has a key of its own, and can be repeated.
         """
-        reached = self.store.load(self._dense_key)
-        self._ended = epochs
-        if reached is not None:
-            self.store.save(self._dense_key, reached)
+        settings, epochs = self.task.training, epochs_left(self.definition.folder)
+        return Trainer(
+            settings if epochs is None else dataclasses.replace(settings, epochs=epochs),
+            report=lambda message: self._working(message),
+            note=lambda message: self._note(message),
+        )
 
     def alone(self) -> None:
         super().alone()
@@ -123,13 +105,20 @@ class Maker(TaskWorker):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The baseline's artifact, and the checkpoint of the dense model, which exists only if it is trained."""
-        return self.definition.artifacts / self.plan({}).key, self.store.path(self._dense_key)
+        """The baseline's artifact and, if there are any, the dense model's checkpoint and how far it was trained."""
+        folder = self.definition.folder
+        return self.definition.artifacts / self.plan({}).key, self.store.path(self._dense_key), folder / CUT_SHORT
 
     @property
     def training_seconds(self) -> float:
         """Seconds that training the dense model has taken in all runs; 0 if it is not trained or they are unknown."""
         return float(self.store.value(self._dense_key, "seconds") or 0.0)
+
+    @property
+    def epoch_seconds(self) -> float:
+        """Seconds that training the dense model has taken for each epoch; 0 as above."""
+        epochs = self.store.value(self._dense_key, "epochs")
+        return self.training_seconds / epochs if epochs else 0.0
 
     @property
     def _dense_key(self) -> str:

@@ -91,8 +91,13 @@ class Choices:
     @property
     def coding(self) -> set[str]:
         """The paths that decide codes: the cuts after training, if as many stages train as the space allows."""
-        recipe = self._fully_trained({})
+        recipe = self.most_trained
         return {domain.path for domain in self.after_training(recipe)} if _training_stages(recipe) else set()
+
+    @property
+    def most_trained(self) -> Recipe:
+        """The recipe that cuts least and is trained for as long as the space allows."""
+        return self._fully_trained({})
 
     def uncut(self, values: Values) -> Recipe:
         """The recipe with its codes alone, on the same dense model, without the stages before them."""

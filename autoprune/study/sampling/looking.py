@@ -26,6 +26,7 @@ class Looking:
         choices: the open values of the space.
         lookout: where looks are taken.
         finds: chooses the best of them, perhaps by closer looks.
+        trains: whether something is trained after the scan, if time remains.
         scan: looks at untrained recipes; None: no scan is wanted.
         bases: other dense models of the space, trained during the scan; None: nothing is trained.
     """
@@ -33,13 +34,9 @@ class Looking:
     choices: Choices
     lookout: Lookout
     finds: Finds
+    trains: bool
     scan: Scan | None = None
     bases: Bases | None = None
-
-    @property
-    def trains(self) -> bool:
-        """Whether the space leaves something to train."""
-        return bool(self.choices.training) or len(self.choices.bases) > 1
 
     def undone(self) -> list[str]:
         """What a scan that was begun left undone, in words."""
@@ -50,11 +47,12 @@ class Looking:
         return stopped + ["not all dense models of the space were trained"] * coming
 
 
-def open_search(session: Session, choices: Choices, *, tell: Callable[[Lookout], None]) -> Looking:
+def open_search(session: Session, choices: Choices, *, trains: bool, tell: Callable[[Lookout], None]) -> Looking:
     """Looks at the dense model, unless that is on record, and sets up everything that takes looks.
 
     Args:
         session: its dense model must be measured.
+        trains: whether the space is searched for something to train too.
         tell: called as looks are taken.
 
     Raises:
@@ -66,8 +64,9 @@ def open_search(session: Session, choices: Choices, *, tell: Callable[[Lookout],
         looks = Looks(session.looks.path.with_name(CLOSER_LOOKS), turn=session.team.turn)
         closer = _lookout(session, looks, beside=lookout, tell=tell)
     finds = Finds(lookout.promises, closer, kin=lambda look: choices.uncoded(look.recipe), hasty=task.looks_in_haste)
+    leaves_some = bool(choices.training) or len(choices.bases) > 1
     if config.looks == 0:
-        return Looking(choices, lookout, finds)
+        return Looking(choices, lookout, finds, trains and leaves_some)
     scan = Scan(
         choices,
         lookout,
@@ -76,10 +75,8 @@ def open_search(session: Session, choices: Choices, *, tell: Callable[[Lookout],
         most=config.looks or MOST_LOOKS,
         whole=config.looks is not None,
     )
-    if config.trials == 0:
-        return Looking(choices, lookout, finds, scan)
-    bases = Bases(choices, lookout, stand_in=task.stand_in, note=session.watch.note)
-    return Looking(choices, lookout, finds, scan, bases)
+    bases = Bases(choices, lookout, stand_in=task.stand_in, note=session.watch.note) if trains else None
+    return Looking(choices, lookout, finds, trains and leaves_some, scan, bases)
 
 
 def _lookout(

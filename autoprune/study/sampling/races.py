@@ -28,6 +28,9 @@ GO_ON = 0.5
 SAFELY = 0.9
 """… of which only this share is allotted, since estimated seconds are uncertain."""
 
+RUN = FIRST + GO_ON * (1 - FIRST)
+"""The share of its recipes' epochs that a whole race trains."""
+
 RELATIVES = 16
 """At most so many recipes that share a finished training are also looked at."""
 
