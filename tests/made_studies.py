@@ -1,6 +1,6 @@
 """Studies made up without training: as many candidates as a test needs, in the files that a search leaves behind.
 
-The tests of what people look at need five thousand candidates, or none that is feasible; no search makes those in
+The tests of what people look at need thousands of candidates, or none that is feasible; no search makes those in
 seconds. Recipes and measurements have the shape of real ones (`task=interactions`), artifacts there are none.
 """
 

@@ -135,12 +135,12 @@ class Driver:
         if search.scan is not None:
             if not self._dense_models_take_long:
                 self._widen(search)
-            if search.trains:
-                self._making.make_finds(search.finds, trains=True)
+            if search.trains or not search.scan.done:
+                self._making.make_finds(search.finds, first=True)
         self._making.make_presets(presets, search.lookout)
         if not trains:
             self._scan_on(search)
-            self._making.make_finds(search.finds, trains=False)
+            self._making.make_finds(search.finds)
             return
         undone = "training was not begun" if search.trains or search.scan is None else "the best looks were not made"
         if not self._budget.over(undone):
@@ -195,8 +195,8 @@ class Driver:
             self._telling.looking = 0.0
 
     def _seconds_of_finds(self, search: Looking) -> float:
-        """About how long choosing and making the last finds takes; at most half of the time left."""
-        return min(self._making.seconds(search.finds, each=self._session.outlook.making), self._budget.seconds / 2)
+        """About how long choosing and making the last finds takes."""
+        return self._making.seconds(search.finds, each=self._session.outlook.making)
 
     @property
     def _look_seconds(self) -> float:
@@ -209,7 +209,7 @@ class Driver:
     def _train(self, search: Looking) -> None:
         """Trains what the scan found, other dense models first; then refines it, and makes and measures the finds."""
         choices, lookout, scan = search.choices, search.lookout, search.scan
-        making_seconds = self._seconds_of_finds(search)
+        making_seconds = min(self._seconds_of_finds(search), self._budget.seconds / 2)
         until = self._budget.share(1.0, but=making_seconds)
         most_looks = MOST_REFINED if self._config.looks is None else min(MOST_REFINED, self._config.looks)
         refines = choices.recodes and most_looks > 0 and self._config.sampler != RANDOM
@@ -242,7 +242,7 @@ class Driver:
                 self._budget.undone.append("not all promising codes of the trained models were tried")
         self._training_is_over = True
         self._scan_on(search)
-        self._making.make_finds(search.finds, trains=False)
+        self._making.make_finds(search.finds)
 
     @property
     def _dense_models_take_long(self) -> bool:

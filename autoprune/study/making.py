@@ -26,7 +26,7 @@ MADE = 12
 """So many finds from the looks' front are made and measured at the end …"""
 
 MADE_FIRST = 4
-"""… and so many before training, if something will be trained: trained recipes may then replace them."""
+"""… and so many before training or the rest of the scan, if these follow: later finds may then replace them."""
 
 TOGETHER = 4
 """Finds that are chosen at a time: the measurements of some help to choose the next."""
@@ -101,15 +101,15 @@ class Making:
                 self._session.watch.note(f"preset {name} is not made: a look at it misses {', '.join(missed)} by far")
         self._evaluate(list(pending.items()), until=until)
 
-    def make_finds(self, finds: Finds, *, trains: bool) -> None:
+    def make_finds(self, finds: Finds, *, first: bool = False) -> None:
         """Makes and measures finds that represent the looks' front together with the presets and the earlier finds.
 
         A resumed search chooses the same finds, unless it now has time for presets that were skipped before.
 
         Args:
-            trains: whether training follows, after which more finds are made.
+            first: whether only a few are made, since training or the rest of the scan follows.
         """
-        for left in range(MADE_FIRST if trains else MADE, 0, -TOGETHER):
+        for left in range(MADE_FIRST if first else MADE, 0, -TOGETHER):
             self._make_some(finds, min(TOGETHER, left), until=self._budget.share(CHOOSING * TOGETHER / left))
         if finds.left and self._budget.seconds > 0:  # otherwise they are not made either, and that is reported instead
             self._budget.undone.append(f"{finds.left} of the best looks did not get a closer look")
