@@ -19,7 +19,7 @@ from autoprune.study.session import Session
 Recipes = Mapping[str, Mapping[str, Any]]
 """Recipes by name."""
 
-PRESETS = 0.5
+PRESETS = 1 / 3
 """The share of the time left that making presets may take."""
 
 MADE = 12
