@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,11 @@ def lucky(one: Asked) -> Look:
     return dataclasses.replace(look, quality={METRIC: {"all": look.value(METRIC) + 0.02}})
 
 
-def scanned(folder: Path, *, closer: bool = True, floor: str = "0.7x") -> tuple[Finds, Lookout, MadeUp]:
+def scanned(
+    folder: Path, *, closer: bool = True, floor: str = "0.7x", look: Callable[[Asked], Look] = lucky
+) -> tuple[Finds, Lookout, MadeUp]:
     """Looks at all cuts, and who chooses among them."""
-    evaluator, requirements = MadeUp(lucky), {"quality": {"min": floor}}
+    evaluator, requirements = MadeUp(look), {"quality": {"min": floor}}
     taken = lookout(folder / "looks.jsonl", evaluator=evaluator, requirements=requirements)
     taken.take([cut(sparsity) for sparsity in CUTS], until=NEVER)
     evaluator.asked.clear()
@@ -81,6 +84,32 @@ def test_without_time_for_a_closer_look_the_looks_choose(floor: str, tmp_path: P
     assert finds.choose(4, beside=(), until=Deadline.after(0.0)) == plain
     assert finds.left >= len(plain)
     assert not evaluator.asked
+
+
+def test_what_the_looks_choose_is_made_though_it_did_not_get_a_closer_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock:
+        now = 0.0
+
+        @classmethod
+        def monotonic(cls) -> float:
+            return cls.now
+
+    def slow(one: Asked) -> Look:
+        Clock.now += 10.0 * one.closer
+        return lucky(one)
+
+    monkeypatch.setattr("autoprune.deadline.time", Clock)
+    monkeypatch.setattr("autoprune.study.sampling.finds.TIMES", 1)
+    plain = scanned(tmp_path, closer=False)[0].choose(8, beside=(), until=NEVER)
+    finds, _, evaluator = scanned(tmp_path, look=slow)
+    chosen = [look.key for look in finds.choose(8, beside=(), until=Deadline.after(5.0))]
+    assert finds.closer
+    asked, wanted = [look.key for look in finds.closer.promises.looks], [look.key for look in plain]
+    assert 0 < len(evaluator.asked) < 8
+    assert [key for key in chosen if key not in asked] == [key for key in wanted if key not in asked]
+    assert chosen[0] in asked
 
 
 def test_where_no_closer_look_holds_the_nearest_are_made(tmp_path: Path) -> None:

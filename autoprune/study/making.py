@@ -111,7 +111,7 @@ class Making:
         """
         for left in range(MADE_FIRST if first else MADE, 0, -TOGETHER):
             self._make_some(finds, min(TOGETHER, left), until=self._budget.share(CHOOSING * TOGETHER / left))
-        if finds.left and self._budget.seconds > 0:  # otherwise they are not made either, and that is reported instead
+        if finds.left and not first and self._budget.seconds > 0:  # without time, those that are not made are reported
             self._budget.undone.append(f"{finds.left} of the best looks did not get a closer look")
 
     def _make_some(self, finds: Finds, count: int, *, until: Deadline) -> None:

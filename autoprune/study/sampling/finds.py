@@ -75,7 +75,7 @@ class Finds:
         Args:
             count: how many, at most.
             beside: keys of candidates that are made in any case.
-            until: when no more closer looks are begun; without any, the looks themselves choose.
+            until: when no more closer looks are begun; those that the looks alone would choose are chosen without one.
             measured: measurements by key; they correct the predictions of the looks.
         """
         known, promises = {*self.chosen, *beside}, self._corrected(self._promises, measured)
@@ -90,8 +90,10 @@ class Finds:
             looks = self.closer.take([look.recipe for look in to_look_at], epochs=epochs, until=until)
             self.left = looks.count(None)
             if any(look is not None and not look.failed for look in looks):
+                without_one = [look for look, closer in zip(chosen, looks, strict=False) if closer is None]
                 promises = self._corrected(self.closer.promises, measured)
                 chosen = self._best(promises, count, known)
+                chosen += without_one[: count - len(chosen)]
         if not promises.front(wanted=_is_done):
             self._nearest -= len(chosen)
         self.chosen |= {look.key for look in chosen}
