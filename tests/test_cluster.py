@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_driver import SPACE, looked, outcome, search
+from test_driver import EARLY, SPACE, in_a_hurry, looked, outcome, search  # noqa: F401  # a fixture
 
 from autoprune.artifacts import artifact
 from autoprune.errors import AutopruneError
@@ -44,13 +44,17 @@ def nodes() -> Iterator[Any]:
         cluster.shutdown()
 
 
+@pytest.mark.usefixtures("in_a_hurry")
 def test_a_node_that_is_killed_changes_nothing(
     nodes: Any, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The training of the dense model is cut short, which the nodes must know too."""
     monkeypatch.setattr(making, "MADE", 3)
     monkeypatch.setattr(scan, "ALONE", 10)
     monkeypatch.setattr("autoprune.study.sampling.lookout.CHUNK_S", 0.05)
-    serial = search(planted, tmp_path / "serial", Serial(), space=SPACE)
+    limited = [*EARLY, "study.minutes=600"]
+    serial = search(planted, tmp_path / "serial", Serial(), *limited, space=SPACE)
+    assert serial.cut_short
     killed: list[int] = []
 
     def say(message: str) -> None:
@@ -59,7 +63,7 @@ def test_a_node_that_is_killed_changes_nothing(
             threading.Thread(target=lambda: (time.sleep(0.1), nodes.remove_node(nodes.extra.pop(), False))).start()
 
     words = ["study.workers=2", "executor=ray", f"executor.address={nodes.address}", "executor.cpus=1"]
-    found = search(planted, tmp_path / "ray", None, *words, space=SPACE, watch=Watching(working=say))
+    found = search(planted, tmp_path / "ray", None, *limited, *words, space=SPACE, watch=Watching(working=say))
     assert killed
     assert outcome(found) == outcome(serial)
     assert {look[1:3]: look[3] for look in looked(found)} == {look[1:3]: look[3] for look in looked(serial)}
