@@ -691,7 +691,7 @@ def test_what_cannot_be_trained_in_time_is_not_begun(
 ) -> None:
     monkeypatch.setattr(Evaluator, "epoch_seconds", 3600.0)  # of two epochs that the space allows, eight recipes
     record = search(planted, tmp_path, None, "study.minutes=600", "study.trials=6", space=TRAINED)
-    assert "nothing was trained: the first 8 recipes would take about " in record.unfinished
+    assert "nothing was trained: more study.minutes are needed, as the first 6 recipes take about" in record.unfinished
     assert "training was not begun" not in record.unfinished
     assert [one[1:] for one in outcome(record)] == [one[1:] for one in outcome(serial)]
     record = search(planted, tmp_path, None, "study.trials=6", space=TRAINED)
@@ -751,10 +751,13 @@ def test_a_dense_model_that_takes_long_is_cut_short_for_this_study_alone(
 
     shutil.rmtree(runs / STORE)
     shutil.rmtree(record.folder / "artifacts")
-    again = search(planted, runs, Serial(), *EARLY)
+    again = search(planted, runs, Serial(), *EARLY, "study.minutes=600")
     assert outcome(again) == outcome(after_two_epochs)
-    made_again = [artifact.read(one.folder / "artifacts" / one.baseline.candidate.key) for one in (again, record)]
-    assert made_again[0].tensors.keys() == made_again[1].tensors.keys()
+    one, other = (
+        artifact.read(found.folder / "artifacts" / found.baseline.candidate.key).tensors
+        for found in (again, after_two_epochs)
+    )
+    assert all((one[name] == other[name]).all() for name in {*one, *other})
 
 
 @pytest.mark.usefixtures("in_a_hurry")
@@ -778,13 +781,30 @@ def test_a_search_killed_after_its_training_was_cut_short_goes_on_with_it(
         with pytest.raises(KeyboardInterrupt):
             search(planted, tmp_path, Serial(), *words)
     assert (tmp_path / "s" / CUT_SHORT).exists()
+    notes = list[str]()
+    again = search(planted, tmp_path, Serial(), *words, watch=Watching(note=notes.append))
+    assert outcome(again) == outcome(after_two_epochs)
+    assert not [note for note in notes if "is cut short" in note]
+    shutil.rmtree(tmp_path / "s" / "artifacts")
+    (tmp_path / "s" / "archive.jsonl").unlink()
     other = search(planted, tmp_path, Serial(), *words, "task.dim=4")
-    assert other.cut_short, "a study without measurements is replaced, and its training is another one"
+    assert "was cut short after epoch 2" in other.cut_short, "a study without measurements is replaced"
     shutil.rmtree(tmp_path / "s")
     assert outcome(search(planted, tmp_path, Serial(), *words)) == outcome(after_two_epochs)
     (tmp_path / "s" / CUT_SHORT).write_text("{}")
     with pytest.raises(AutopruneError, match=f"{CUT_SHORT}: it must say after how many epochs training was cut short"):
         search(planted, tmp_path, Serial(), *words)
+
+
+@pytest.mark.usefixtures("in_a_hurry")
+def test_a_dense_model_that_was_trained_whole_and_is_lost_is_trained_whole_again(planted: Path, tmp_path: Path) -> None:
+    whole = search(planted, tmp_path, Serial(), *EARLY)
+    shutil.rmtree(tmp_path / STORE)
+    shutil.rmtree(whole.folder / "artifacts")
+    again = search(planted, tmp_path, Serial(), *EARLY, "study.minutes=600")
+    assert not again.cut_short
+    assert artifact.read(again.folder / "artifacts" / again.baseline.candidate.key, whole=True)
+    assert outcome(again) == outcome(whole)
 
 
 def raising(error: type[BaseException]) -> Callable[..., Any]:

@@ -54,6 +54,8 @@ def test_a_value_is_read_without_the_tensors(tmp_path: Path) -> None:
     assert store.value("b", "updates") is None
     path.write_bytes(path.read_bytes()[:-1])
     assert store.value("a", "updates") is None
+    store.path("a").write_bytes(b"")
+    assert store.value("a", "updates") is None, "cut to nothing, it cannot even be mapped"
 
 
 def test_saving_again_replaces(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ class Store:
         """A plain value in a checkpoint, unchecked, without reading the tensors; None if there is none."""
         try:
             return torch.load(self.path(key), weights_only=True, map_location="cpu", mmap=True).get(name)
-        except (FileNotFoundError, *DAMAGES):
+        except (OSError, *DAMAGES):  # OSError: also for a file cut to nothing, which cannot be mapped
             return None
 
     def save(self, key: str, checkpoint: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ def epochs_left(folder: Path) -> int | None:
         return None
     except (ValueError, TypeError, LookupError, RecursionError):
         epochs = None
-    if not fits(epochs, int) or epochs < 0:
+    if not fits(epochs, int) or epochs < 1:
         raise AutopruneError(f"{path}: it must say after how many epochs training was cut short. {LOST}")
     return int(epochs)
 

@@ -117,10 +117,18 @@ def open_folder(
             raise _other_definition(folder.name, earlier, current, overrides=told["overrides"], other_code=other_code)
         if recorded == content:
             return
-    else:
-        (folder / CUT_SHORT).unlink(missing_ok=True)
+    elif not _is_defined_so(folder, definition):
+        (folder / CUT_SHORT).unlink(missing_ok=True)  # it was the training of another dense model
     with whole_file(path) as draft:
         draft.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def _is_defined_so(folder: Path, definition: Mapping[str, Any]) -> bool:
+    """Whether the study in a folder has this definition."""
+    try:
+        return bool(read_study(folder)["definition"] == dict(definition))
+    except AutopruneError:  # there is none, or its file is damaged
+        return False
 
 
 def seen_from_here(place: Any, folder: Path, started_in: Sequence[str]) -> Any:

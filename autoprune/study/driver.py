@@ -41,6 +41,12 @@ EXPECTED_LOOKS = 1000
 LONG_S = 120.0
 """A scan, or training a dense model, is long if it takes more seconds than this."""
 
+TRAINABLE = 0.5
+"""Nothing is trained if the first recipes would take more than this share of the time left after the dense model."""
+
+QUICKER = 0.6
+"""About how much each further thread adds to the speed of training: two are 1.6 times as fast as one."""
+
 TRAINED = 0.75
 """The share of the time left, less the time for making finds, that training may take; refinement gets the rest."""
 
@@ -127,18 +133,18 @@ class Driver:
             self._making.make_presets(untrained, None)
             self._making.make_presets(presets, None)
             return
-        trains = self._config.trials != 0 and (self._config.looks == 0 or self._can_train(choices))
-        search = self._looking = open_search(self._session, choices, trains=trains, tell=self._telling.looked)
+        may_train = self._config.trials != 0 and (self._config.looks == 0 or self._can_train(choices))
+        search = self._looking = open_search(self._session, choices, may_train=may_train, tell=self._telling.looked)
         self._scan_seconds_before = self._look_seconds
         self._scan(search, list(untrained.values()))
         self._making.make_presets(untrained, search.lookout)  # while other dense models are still being trained
         if search.scan is not None:
             if not self._dense_models_take_long:
                 self._widen(search)
-            if search.trains or not search.scan.done:
+            if search.trains or (search.scan.begun and not search.scan.done):
                 self._making.make_finds(search.finds, first=True)
         self._making.make_presets(presets, search.lookout)
-        if not trains:
+        if not may_train:
             self._scan_on(search)
             self._making.make_finds(search.finds)
             return
@@ -259,15 +265,23 @@ class Driver:
         return SCANNED if search.trains else SCANNED_ALONE
 
     def _can_train(self, choices: Choices) -> bool:
-        """Whether a first cohort can be trained in the time left after the dense model; if not, the search says so.
+        """Whether there is time to train a first cohort, or some recipes were trained already.
 
-        Recipes are trained on one thread each, the dense model on all.
+        If not, the search says so. Recipes are trained on one thread each, the dense model on all cores.
         """
-        epochs = COHORT * RUN * self._epochs(choices.most_trained)
-        seconds = epochs * self._session.evaluator.epoch_seconds * cores() / self._staff.most
-        if seconds <= (1 - SCANNED) * self._budget.seconds:
+        trained = any(look.epochs and look.number for look in self._session.looks.found.values())
+        if trained or math.isinf(self._budget.seconds):
             return True
-        self._budget.undone.append(f"nothing was trained: the first {COHORT} recipes would take about {clock(seconds)}")
+        count = min(COHORT, self._config.trials or COHORT)
+        threads = cores() if self._session.evaluator.device.type == "cpu" else 1
+        each = RUN * self._epochs(choices.most_trained) * self._session.evaluator.epoch_seconds
+        seconds = count * each * (1 + QUICKER * (threads - 1)) / min(self._staff.most, count)
+        if seconds <= TRAINABLE * self._budget.seconds:
+            return True
+        self._budget.undone.append(
+            f"nothing was trained: more study.minutes are needed, as the first {count} recipes take about "
+            f"{clock(seconds)}"
+        )
         return False
 
     def _is_long(self, lookout: Lookout) -> bool:

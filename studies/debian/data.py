@@ -26,7 +26,7 @@ def pairs(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
         elif field in NAMING:
             for name in re.split(r"[,|]", re.sub(r"\([^)]*\)|:\w+", "", content)):
                 pair = (package, name.strip())
-                if pair not in found:
+                if pair[1] and pair not in found:
                     found.add(pair)
                     yield pair
 

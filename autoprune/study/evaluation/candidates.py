@@ -189,7 +189,7 @@ class Candidates:
             timed=timings(self._archive.candidates.values()),
             rivals=rivals,
             seconds=self._budget.seconds,
-            training_seconds=math.inf if number else self._budget.share(DENSE).left,
+            training_seconds=math.inf if self._archive.baseline else self._budget.share(DENSE).left,
         )
 
     def _rivals(self) -> tuple[Rival, ...]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Served
-from autoprune.deadline import Deadline
+from autoprune.deadline import NEVER, Deadline
 from autoprune.errors import AutopruneError, Diverged, Failed, of_recipe
 from autoprune.machine import THREADS, give_back_memory, machine
 from autoprune.measure.judge import Judge, Judged
@@ -26,7 +26,7 @@ from autoprune.recipes.fit import CutShort
 from autoprune.recipes.recipe import Plan
 from autoprune.recipes.stages import run
 from autoprune.record.archive import TRIAL, Candidate
-from autoprune.record.cut_short import keep_epochs
+from autoprune.record.cut_short import epochs_left, keep_epochs
 from autoprune.study.evaluation.loaded import Loaded, load, timed
 from autoprune.study.evaluation.looker import Looker
 from autoprune.study.evaluation.provenance import versions
@@ -184,19 +184,21 @@ class Evaluator(Looker):
             return run(plan, self.task, context, trainer=self.trainer, store=self.store)
         except CutShort as stopped:
             cut_short = stopped.with_traceback(None)  # which holds the training's memory
-        self._note(
-            f"Training the dense model is cut short after {cut_short.epochs} epochs to leave time for the search: "
-            f"{self.task.metric} is {cut_short.quality:.4f} on validation, of which the last "
-            f"{self.task.training.patience} validations brought {100 * cut_short.gain:.1f} %."
-        )
+        context = dataclasses.replace(context, training_until=NEVER)
         if keep_epochs(self.definition.folder, cut_short.epochs) == cut_short.epochs:
             self.store.save(self._dense_key, cut_short.checkpoint)
+        self._note(
+            f"Training the dense model is cut short after {self.trainer.settings.epochs} epochs to leave time for the "
+            f"search: {self.task.metric} is {cut_short.quality:.4f} on validation, of which the last "
+            f"{self.task.training.patience} validations brought {100 * cut_short.gain:.1f} %."
+        )
         return run(plan, self.task, context, trainer=self.trainer, store=self.store)
 
     def _save(self, request: Request, plan: Plan) -> Path:
         """Makes a plan's model, saves it as an artifact, and returns the artifact's folder."""
         artifacts, parent = self.definition.artifacts, request.baseline
-        until = Deadline.after(request.training_seconds)
+        is_cut_short = epochs_left(self.definition.folder) is not None  # and may not be so again
+        until = NEVER if is_cut_short else Deadline.after(request.training_seconds)
         context = dataclasses.replace(self.context, seed=request.seed, deadline=self._deadline, training_until=until)
         # Candidates may be made several at a time, on one thread each; one made alone must come out the same.
         with on_threads(THREADS) if parent else nullcontext():

@@ -95,7 +95,7 @@ class Finds:
                 chosen = self._best(promises, count, known)
                 chosen += without_one[: count - len(chosen)]
         if not promises.front(wanted=_is_done):
-            self._nearest -= len(chosen)
+            self._nearest = max(0, self._nearest - len(chosen))
         self.chosen |= {look.key for look in chosen}
         return chosen
 

@@ -18,7 +18,7 @@ from autoprune.study.sampling.scan import MOST_LOOKS, Scan
 from autoprune.study.session import Session
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Looking:
     """The parts of a search that take looks.
 
@@ -47,12 +47,12 @@ class Looking:
         return stopped + ["not all dense models of the space were trained"] * coming
 
 
-def open_search(session: Session, choices: Choices, *, trains: bool, tell: Callable[[Lookout], None]) -> Looking:
+def open_search(session: Session, choices: Choices, *, may_train: bool, tell: Callable[[Lookout], None]) -> Looking:
     """Looks at the dense model, unless that is on record, and sets up everything that takes looks.
 
     Args:
         session: its dense model must be measured.
-        trains: whether the space is searched for something to train too.
+        may_train: whether training is wanted, and there is time for it.
         tell: called as looks are taken.
 
     Raises:
@@ -64,9 +64,9 @@ def open_search(session: Session, choices: Choices, *, trains: bool, tell: Calla
         looks = Looks(session.looks.path.with_name(CLOSER_LOOKS), turn=session.team.turn)
         closer = _lookout(session, looks, beside=lookout, tell=tell)
     finds = Finds(lookout.promises, closer, kin=lambda look: choices.uncoded(look.recipe), hasty=task.looks_in_haste)
-    leaves_some = bool(choices.training) or len(choices.bases) > 1
+    trains = may_train and (bool(choices.training) or len(choices.bases) > 1)
     if config.looks == 0:
-        return Looking(choices, lookout, finds, trains and leaves_some)
+        return Looking(choices=choices, lookout=lookout, finds=finds, trains=trains)
     scan = Scan(
         choices,
         lookout,
@@ -75,8 +75,8 @@ def open_search(session: Session, choices: Choices, *, trains: bool, tell: Calla
         most=config.looks or MOST_LOOKS,
         whole=config.looks is not None,
     )
-    bases = Bases(choices, lookout, stand_in=task.stand_in, note=session.watch.note) if trains else None
-    return Looking(choices, lookout, finds, trains and leaves_some, scan, bases)
+    bases = Bases(choices, lookout, stand_in=task.stand_in, note=session.watch.note) if may_train else None
+    return Looking(choices=choices, lookout=lookout, finds=finds, trains=trains, scan=scan, bases=bases)
 
 
 def _lookout(
