@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import scipy.special
 import torch
 from filelock import FileLock
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import threadpool_limits
 
 from autoprune.deadline import NEVER, Deadline
 from autoprune.machine import THREADS
@@ -203,18 +201,6 @@ def _quiet(threads: int) -> Iterator[None]:
                 gc.enable()
 
 
-@lru_cache(maxsize=1)
-def _libraries(modules: int) -> ThreadpoolController:  # noqa: ARG001  # the key of the cache
-    """The libraries with threads of their own.
-
-    Finding them takes some milliseconds, so it is done again only once other modules are loaded: they bring libraries.
-
-    Args:
-        modules: number of loaded modules.
-    """
-    return ThreadpoolController()
-
-
 @contextmanager
 def on_threads(count: int) -> Iterator[None]:
     """Lets torch, BLAS and OpenMP compute on `count` threads; tokenizers only know one thread, or any number.
@@ -223,7 +209,7 @@ def on_threads(count: int) -> Iterator[None]:
     """
     before = torch.get_num_threads()
     one_tokenizer_thread = environment(TOKENIZERS_PARALLELISM="false") if count == 1 else nullcontext()
-    with one_tokenizer_thread, _libraries(len(sys.modules)).limit(limits=count):
+    with one_tokenizer_thread, threadpool_limits(count):
         torch.set_num_threads(count)
         try:
             yield
