@@ -131,10 +131,10 @@ class Plan:
             epochs: after which training ends.
             decay: whether the learning rate depends on the length of a stage.
         """
-        stages, epochs_left = list[Stage](), epochs
+        stages, cut_short_after = list[Stage](), epochs
         for stage in self.stages:
-            begun = stage.beginning(min(epochs_left, stage.epochs), decay=decay)
-            epochs_left -= min(epochs_left, stage.epochs)
+            begun = stage.beginning(min(cut_short_after, stage.epochs), decay=decay)
+            cut_short_after -= min(cut_short_after, stage.epochs)
             if begun.steps or begun.epochs:
                 stages.append(begun)
         return dataclasses.replace(self, stages=tuple(stages))

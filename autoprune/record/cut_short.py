@@ -13,7 +13,7 @@ from autoprune.whole import whole_file
 CUT_SHORT = "cut_short.json"
 
 
-def epochs_left(folder: Path) -> int | None:
+def cut_short_after(folder: Path) -> int | None:
     """The epochs that a study's dense model is trained for at most; None if its training was not cut short.
 
     Raises:
@@ -33,7 +33,7 @@ def epochs_left(folder: Path) -> int | None:
 
 def keep_epochs(folder: Path, epochs: int) -> int:
     """Keeps for good after how many epochs a study's training was cut short; returns what was kept first."""
-    if (kept := epochs_left(folder)) is not None:
+    if (kept := cut_short_after(folder)) is not None:
         return kept
     with whole_file(folder / CUT_SHORT) as draft:
         draft.write_text(json.dumps({"epochs": epochs}) + "\n", encoding="utf-8")

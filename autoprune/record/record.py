@@ -15,7 +15,7 @@ from autoprune.measure.measurement import SEARCH, VERIFY, WHOLE
 from autoprune.measure.reading import FEWEST_UNITS, Reading, binding_slices, reading_name, readings
 from autoprune.overrides import key_of, written
 from autoprune.record.archive import LOST, Archive, Candidate
-from autoprune.record.cut_short import epochs_left
+from autoprune.record.cut_short import cut_short_after
 from autoprune.record.failures import FAILED, Failures
 from autoprune.record.folder import read_machines, read_study, seen_from_here
 from autoprune.record.looks import CLOSER_LOOKS, LOOKS, Looks
@@ -81,7 +81,7 @@ class Record:
     @property
     def cut_short(self) -> str:
         """That training the dense model was cut short, if it was; otherwise empty."""
-        epochs = epochs_left(self.folder)
+        epochs = cut_short_after(self.folder)
         if epochs is None:
             return ""
         return (

@@ -26,7 +26,7 @@ from autoprune.recipes.fit import CutShort
 from autoprune.recipes.recipe import Plan
 from autoprune.recipes.stages import run
 from autoprune.record.archive import TRIAL, Candidate
-from autoprune.record.cut_short import epochs_left, keep_epochs
+from autoprune.record.cut_short import cut_short_after, keep_epochs
 from autoprune.study.evaluation.loaded import Loaded, load, timed
 from autoprune.study.evaluation.looker import Looker
 from autoprune.study.evaluation.provenance import versions
@@ -197,7 +197,7 @@ class Evaluator(Looker):
     def _save(self, request: Request, plan: Plan) -> Path:
         """Makes a plan's model, saves it as an artifact, and returns the artifact's folder."""
         artifacts, parent = self.definition.artifacts, request.baseline
-        is_cut_short = epochs_left(self.definition.folder) is not None  # and may not be so again
+        is_cut_short = cut_short_after(self.definition.folder) is not None  # and may not be so again
         until = NEVER if is_cut_short else Deadline.after(request.training_seconds)
         context = dataclasses.replace(self.context, seed=request.seed, deadline=self._deadline, training_until=until)
         # Candidates may be made several at a time, on one thread each; one made alone must come out the same.

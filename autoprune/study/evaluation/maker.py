@@ -17,7 +17,7 @@ from autoprune.recipes.recipe import Plan, keys_of, plan
 from autoprune.recipes.stages import dense_key
 from autoprune.recipes.store import Store
 from autoprune.recipes.train import Trainer
-from autoprune.record.cut_short import CUT_SHORT, epochs_left
+from autoprune.record.cut_short import CUT_SHORT, cut_short_after
 from autoprune.record.folder import STORE
 from autoprune.study.definition import Definition
 from autoprune.study.evaluation.task_worker import TaskWorker
@@ -63,7 +63,7 @@ class Maker(TaskWorker):
 
         It is then a training of fewer epochs: it has a key of its own, and can be repeated.
         """
-        settings, epochs = self.task.training, epochs_left(self.definition.folder)
+        settings, epochs = self.task.training, cut_short_after(self.definition.folder)
         return Trainer(
             settings if epochs is None else dataclasses.replace(settings, epochs=epochs),
             report=lambda message: self._working(message),
